@@ -1,0 +1,212 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+// Limits of what an engine accepts.
+const (
+	// MaxKeyLen is the longest key in bytes.
+	MaxKeyLen = 250
+	// MinBytes is the smallest budget an engine works with.
+	MinBytes = 1 << 20
+	// MinItemSize is the smallest MaxItemSize that may be configured.
+	MinItemSize = 1 << 10
+)
+
+// Config says how large an engine may grow and which clock it follows.
+type Config struct {
+	// MaxBytes is the budget for items and index together, in bytes. It is at least MinBytes.
+	MaxBytes int64
+	// MaxItemSize is the largest item accepted, in bytes as ItemSize counts them.
+	// It lies between MinItemSize and half of MaxBytes.
+	MaxItemSize int
+	// Now is the engine's clock in whole seconds. It must never step back. Nil means the real clock:
+	// Unix seconds at the start, carried on by monotonic time, so that it never jumps with wall time.
+	Now func() int64
+}
+
+// Item is what is known of a stored item besides its key and value.
+type Item struct {
+	// Flags are the client's, kept as given.
+	Flags uint32
+	// CAS is the version of the item. No two versions of any items share one, and later ones are larger.
+	CAS uint64
+	// Expires is the engine second from which the item is gone; 0 means never.
+	Expires int64
+	// Size is the length of the value in bytes.
+	Size int
+}
+
+// Verb names what a Mutation does.
+type Verb uint8
+
+// The verbs of a Mutation, named as in the memcached protocol.
+const (
+	// Set stores the value whether or not the key exists.
+	Set Verb = iota
+	// Add stores the value if the key does not exist.
+	Add
+	// Replace stores the value if the key exists.
+	Replace
+	// Append puts the value behind the stored one and keeps its flags and expiry.
+	Append
+	// Prepend puts the value before the stored one and keeps its flags and expiry.
+	Prepend
+	// CompareAndSwap stores the value if the stored item's CAS is the given one.
+	CompareAndSwap
+	// Increment adds Delta to a decimal number and wraps at 2^64.
+	Increment
+	// Decrement subtracts Delta from a decimal number and stops at 0.
+	Decrement
+	// Touch changes the expiry alone.
+	Touch
+	// Delete removes the item.
+	Delete
+)
+
+// Mutation is one change of one key.
+type Mutation struct {
+	// Verb is what to do.
+	Verb Verb
+	// Key is the key, 1 to MaxKeyLen bytes long.
+	Key []byte
+	// Value is what to store, append or prepend.
+	Value []byte
+	// Flags are stored with Set, Add, Replace and CompareAndSwap.
+	Flags uint32
+	// Expires is the absolute engine second from which the item is gone: 0 means never, a negative
+	// second or one that has passed means at once. Used by Set, Add, Replace, CompareAndSwap and Touch.
+	Expires int64
+	// CAS is compared with the stored item's by CompareAndSwap, and by every other verb if it is not 0.
+	CAS uint64
+	// Delta is what Increment adds and Decrement subtracts.
+	Delta uint64
+}
+
+// Outcome says how a Mutation ended.
+type Outcome uint8
+
+// The outcomes of a Mutation.
+const (
+	// Stored means the value was stored; Increment and Decrement report it as well.
+	Stored Outcome = iota
+	// NotStored means the condition of Add, Replace, Append or Prepend did not hold.
+	NotStored
+	// NotFound means that there is no such item.
+	NotFound
+	// Exists means that the stored item has another CAS than the one given.
+	Exists
+	// TooLarge means that the item would be larger than MaxItemSize (or its key than MaxKeyLen).
+	// A Set that ends so has removed the old item, as in memcached: stale data must not survive it.
+	// Every other verb leaves the old item alone.
+	TooLarge
+	// OutOfMemory means that no room could be made. A Set that ends so has removed the old item.
+	OutOfMemory
+	// NonNumeric means that the stored value is no decimal number.
+	NonNumeric
+	// Touched means that the expiry was changed.
+	Touched
+	// Deleted means that the item was removed.
+	Deleted
+)
+
+// Result is the answer to a Mutation.
+type Result struct {
+	// Outcome says how it ended.
+	Outcome Outcome
+	// CAS is the CAS of the item as it is now, for Stored and Touched; else 0.
+	CAS uint64
+	// Number is the new value after Increment and Decrement.
+	Number uint64
+}
+
+// Stats are the engine's counters at one moment.
+type Stats struct {
+	// CurrItems is how many items are held, those included that have expired and are not reclaimed yet.
+	CurrItems int64
+	// TotalItems is how many items have been stored since the start or the last ResetStats.
+	TotalItems uint64
+	// Bytes is the size of the held items as ItemSize counts them.
+	Bytes int64
+	// LimitBytes is the budget.
+	LimitBytes int64
+	// MappedBytes is how much of the arena, items and index, may be resident in memory.
+	MappedBytes int64
+	// Evictions counts items that were removed unexpired to make room.
+	Evictions uint64
+	// Reclaimed counts expired items whose room was taken back.
+	Reclaimed uint64
+	// ExpiredUnfetched counts reclaimed items that were never read.
+	ExpiredUnfetched uint64
+	// EvictedUnfetched counts evicted items that were never read.
+	EvictedUnfetched uint64
+	// OutOfMemory counts mutations that found no room.
+	OutOfMemory uint64
+	// TooLarge counts mutations that were refused for their size.
+	TooLarge uint64
+}
+
+// ItemSize is the size of an item as limits and statistics count it: memcached's own count for an
+// item with CAS, so that the same values fit under the same limit.
+func ItemSize(keyLen, valueLen int, flags uint32) int {
+	const header, terminators, cas, flagBytes = 48, 3, 8, 4
+	n := header + cas + terminators + keyLen + valueLen
+	if flags != 0 {
+		n += flagBytes
+	}
+	return n
+}
+
+// String is the name of the verb.
+func (v Verb) String() string {
+	switch v {
+	case Set:
+		return "Set"
+	case Add:
+		return "Add"
+	case Replace:
+		return "Replace"
+	case Append:
+		return "Append"
+	case Prepend:
+		return "Prepend"
+	case CompareAndSwap:
+		return "CompareAndSwap"
+	case Increment:
+		return "Increment"
+	case Decrement:
+		return "Decrement"
+	case Touch:
+		return "Touch"
+	case Delete:
+		return "Delete"
+	default:
+		return "Unknown"
+	}
+}
+
+// String is the name of the outcome.
+func (o Outcome) String() string {
+	switch o {
+	case Stored:
+		return "Stored"
+	case NotStored:
+		return "NotStored"
+	case NotFound:
+		return "NotFound"
+	case Exists:
+		return "Exists"
+	case TooLarge:
+		return "TooLarge"
+	case OutOfMemory:
+		return "OutOfMemory"
+	case NonNumeric:
+		return "NonNumeric"
+	case Touched:
+		return "Touched"
+	case Deleted:
+		return "Deleted"
+	default:
+		return "Unknown"
+	}
+}
