@@ -1,0 +1,131 @@
+# Memkeep. `make help` lists the targets; README.md tells what they are for.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CLUSTER        ?= dev
+NODES          ?= 1
+CNI            ?= cilium
+IMAGE_REGISTRY ?= memkeep.io
+FUZZTIME       ?= 30s
+MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
+KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
+VERSION        := $(shell cat VERSION)
+export CLUSTER NODES CNI IMAGE_REGISTRY MEMKEEP_CACHE KUBEBUILDER_ASSETS VERSION
+
+# One set of flags everywhere: -trimpath changes the build cache's keys.
+export GOFLAGS := -trimpath -buildvcs=false
+export CGO_ENABLED := 0
+
+LDFLAGS := -s -w -X github.com/memkeep/memkeep/internal/version.version=$(VERSION)
+
+##@ The two commands
+
+.PHONY: demo
+demo: cluster-load install-yaml ## Bring everything up and show who gets in and who does not.
+	$(E2E_ENV) go run ./hack/demo
+
+.PHONY: test
+test: ## Everything: generated files, lint, unit, race, fuzz, envtest, differential, image, end-to-end.
+	@hack/test.sh
+
+##@ Build
+
+.PHONY: build
+build: ## Static bin/manager and bin/cache-server.
+	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+	go build -ldflags '$(LDFLAGS)' -o bin/cache-server ./cache-server
+	go build -ldflags '-s -w' -o bin/dialer ./test/dialer
+
+.PHONY: images
+images: build ## dist/images/*.tar without a registry, and dist/images/refs.
+	hack/images.sh
+
+.PHONY: install-yaml
+install-yaml: images ## dist/install.yaml for the images in dist/images/refs.
+	hack/install-yaml.sh
+
+.PHONY: generate
+generate: ## Deepcopy, apply configurations, CRD and RBAC from the Go sources.
+	hack/generate.sh
+
+.PHONY: clean
+clean: ## Remove bin/ and dist/. The build cache and the cluster stay.
+	rm -rf bin dist
+
+##@ The development cluster (CLUSTER=dev|kind|current, NODES=1|2, CNI=cilium|ptp|bridge)
+
+.PHONY: cluster-up
+cluster-up: ## A real Kubernetes on this machine, NetworkPolicy enforced; waits until it is Ready.
+	hack/cluster/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## Remove the cluster and all that it added.
+	hack/cluster/down.sh
+
+.PHONY: cluster-status
+cluster-status: ## Nodes, versions, network flavour, health and memory of the cluster.
+	hack/cluster/status.sh
+
+.PHONY: cluster-load
+cluster-load: cluster-up images ## Bring the images into the cluster's nodes.
+	hack/cluster/load.sh dist/images/*.tar
+
+.PHONY: kubeconfig
+kubeconfig: ## Print the path of the cluster's kubeconfig.
+	@hack/cluster/kubeconfig.sh
+
+##@ Tests
+
+E2E_ENV = KUBECONFIG=$$(hack/cluster/kubeconfig.sh) MEMKEEP_INSTALL_YAML=$(CURDIR)/dist/install.yaml \
+	MEMKEEP_DIALER_IMAGE=$$(head -n1 dist/images/test-refs) MEMKEEP_CACHE_IMAGE=$$(sed -n 2p dist/images/refs) \
+	MEMKEEP_EXEC_NODE=$(CURDIR)/hack/cluster/exec-node.sh
+
+.PHONY: test-deps
+test-deps: ## Kubernetes' binaries for the API tests and Debian's memcached for the differential test.
+	hack/cluster/build.sh assets
+	hack/debs.sh memcached
+
+.PHONY: test-unit
+test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real API server.
+	go test -count=1 -timeout 15m $(UNIT)
+
+.PHONY: test-race
+test-race: test-deps ## The cache server and the pure rooms under the race detector.
+	CGO_ENABLED=1 go test -count=1 -race -timeout 15m $(RACE)
+
+.PHONY: test-fuzz
+test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: test-image
+test-image: build ## Build the Dockerfile offline with buildah and look into the images.
+	hack/test-image.sh
+
+.PHONY: test-e2e
+test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
+	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: lint
+lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.
+	hack/lint.sh run ./...
+	shellcheck -x hack/*.sh hack/cluster/*.sh .ci/run
+
+.PHONY: verify-generated
+verify-generated: ## Fail when generated files are not current.
+	hack/verify-generated.sh
+
+UNIT = ./...
+RACE = ./cache-server/... ./controllers/resources/... ./controllers/access/... ./controllers/rollout/... ./test/differential/... ./test/envtest/controllers/...
+
+.PHONY: print-%
+print-%:
+	@echo $($*)
+
+##@ Help
+
+.PHONY: help
+help: ## This list.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-zA-Z_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
