@@ -18,7 +18,7 @@ export CLUSTER NODES CNI IMAGE_REGISTRY MEMKEEP_CACHE KUBEBUILDER_ASSETS VERSION
 export GOFLAGS := -trimpath -buildvcs=false
 export CGO_ENABLED := 0
 
-LDFLAGS := -s -w -X github.com/memkeep/memkeep/internal/version.version=$(VERSION)
+LDFLAGS := -s -w -X main.version=$(VERSION)
 
 ##@ The two commands
 

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Finds every fuzz target in the tree and runs each for the given time beyond its seeds.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fuzztime=${1:-30s}
+count=0
+while IFS=: read -r file _ line; do
+  target=$(sed -E 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/' <<<"$line")
+  package=./$(dirname "$file")
+  echo "--- fuzz $target in $package for $fuzztime"
+  go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -parallel "$(nproc)" "$package"
+  count=$((count + 1))
+done < <(grep -rnE '^func Fuzz[A-Za-z0-9_]+\(' --include='*_test.go' -- * | sort)
+[ "$count" -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
+echo "$count fuzz targets ran for $fuzztime each"

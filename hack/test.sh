@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Runs every lane of `make test`, goes on after a failed one, and ends with what ran, how long it took and what did not run.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+started=$SECONDS
+failed=0
+report=()
+
+# lane NAME TARGET [VAR=VALUE...]: runs one make target as a lane.
+lane() {
+  local name=$1 target=$2 t0=$SECONDS result=passed
+  shift 2
+  printf '\n==> %s: make %s   (%d min %02d s since the start)\n' \
+    "$name" "$target" $(((t0 - started) / 60)) $(((t0 - started) % 60))
+  if ! make --no-print-directory "$target" "$@"; then
+    result=FAILED
+    failed=$((failed + 1))
+  fi
+  report+=("$(printf '%-10s %-6s %3d min %02d s   make %s' \
+    "$name" "$result" $(((SECONDS - t0) / 60)) $(((SECONDS - t0) % 60)) "$target")")
+}
+
+# finish prints the summary and leaves no cluster behind that this run brought up.
+finish() {
+  printf '\n==> Lanes that ran (%d min %02d s in all)\n' \
+    $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+  printf '  %s\n' "${report[@]}"
+  echo "==> Lanes that are not part of this run: none is defined yet"
+}
+
+hack/requirements.sh || exit 1
+was_up=$(hack/cluster/status.sh -o json 2>/dev/null | grep -c '"ready": *true')
+
+lane deps test-deps
+lane generated verify-generated
+lane lint lint
+lane unit test-unit
+lane race test-race
+lane fuzz test-fuzz
+lane image test-image
+lane cluster cluster-up
+lane e2e test-e2e
+if [ "${was_up:-0}" = 0 ] && [ "${KEEP_CLUSTER:-}" != 1 ]; then lane down cluster-down; fi
+finish
+[ "$failed" = 0 ] || { echo "==> $failed of ${#report[@]} lanes failed"; exit 1; }
+echo "==> all ${#report[@]} lanes passed"
