@@ -2,8 +2,9 @@
 # debs.sh PACKAGE...: unpacks distribution packages, and the libraries this machine lacks for them, beside the system.
 #
 # Nothing is installed: apt only downloads (and checks signatures), dpkg only unpacks under the cache. So a package
-# can be used here without displacing what the machine runs. For every program of the named packages a wrapper stands
-# in $CACHE/bin afterwards (for example $CACHE/bin/memcached). Prints the folder that the packages were unpacked to.
+# can be used here without displacing what the machine runs. Prints the folder ROOT that they were unpacked to.
+# ROOT/wrapped holds a wrapper for every program of the named packages, fit for PATH; a program that is called like its
+# package has one in $CACHE/bin as well (for example $CACHE/bin/memcached).
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -29,18 +30,23 @@ library_path() {
     sed -n -E '/\/lib(\/[^/]*-linux-gnu[^/]*|\/llvm-[0-9]+\/lib)?$/p' | sort -u | paste -sd:
 }
 
-# wrap PROGRAM LIBRARIES: a way to call the unpacked PROGRAM from $CACHE/bin.
+# settings prints the environment that programs of the tree need to find their own parts, as shell words.
+settings() {
+  local libraries extensions
+  libraries=$(library_path)
+  extensions=$(find "$root/usr/lib" -maxdepth 2 -type d -name xtables -print -quit 2>/dev/null || true)
+  [[ -z $libraries ]] || echo "LD_LIBRARY_PATH=\"$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}\""
+  [[ -z $extensions ]] || echo "XTABLES_LIBDIR=\"$extensions\""
+}
+
+# wrap PROGRAM SETTINGS: a way to call the unpacked PROGRAM, plain where it needs no settings.
 wrap() {
-  local program=$1 libraries=$2 target=$BIN/${1##*/}
-  rm -f "$target"
-  if [[ -z $libraries ]]; then
+  local program=$1 settings=$2 target=$root/wrapped/${1##*/}
+  if [[ -z $settings ]]; then
     ln -s "$program" "$target"
     return
   fi
-  cat >"$target" <<WRAPPER
-#!/bin/sh
-LD_LIBRARY_PATH="$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" exec "$program" "\$@"
-WRAPPER
+  printf '#!/bin/sh\n%s exec "%s" "$@"\n' "${settings//$'\n'/ }" "$program" >"$target"
   chmod +x "$target"
 }
 
@@ -68,9 +74,13 @@ if [[ ! -f $root/.complete ]]; then
   for deb in "$archives"/*.deb; do
     dpkg-deb -x "$deb" "$root"
   done
-  libraries=$(library_path)
+  mkdir "$root/wrapped"
+  environment=$(settings)
   programs "$@" | while read -r program; do
-    wrap "$root$program" "$libraries"
+    wrap "$root$program" "$environment"
+  done
+  for package in "$@"; do
+    [[ ! -e $root/wrapped/$package ]] || ln -sfn "$root/wrapped/$package" "$BIN/$package"
   done
   rm -rf "$archives"
   touch "$root/.complete"
