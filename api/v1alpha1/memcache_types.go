@@ -4,7 +4,6 @@
 package v1alpha1
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -16,6 +15,17 @@ import (
 // +kubebuilder:resource:shortName=mcache,categories=caches
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Members",type=integer,JSONPath=`.status.readyReplicas`,description="members that are ready"
+// +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=`.spec.replicas`,description="members that are wanted"
+// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.memory`,description="for items, per member"
+// +kubebuilder:printcolumn:name="Enforced",type=string,JSONPath=`.status.conditions[?(@.type=="AccessEnforced")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Updated",type=integer,priority=1,JSONPath=`.status.updatedReplicas`
+// +kubebuilder:printcolumn:name="Ring",type=string,priority=1,JSONPath=`.status.endpoints.ring`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40",message="the name is the name of every child and pod: write at most 40 characters"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name begins with a letter and goes on with lower case letters, digits and '-': write, for instance, sessions"
 type Memcache struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is standard object metadata. The name becomes the name of every
@@ -34,6 +44,7 @@ type Memcache struct {
 }
 
 // MemcacheSpec is the wanted state of a fleet.
+// +kubebuilder:validation:XValidation:rule="!has(self.engine) || !has(self.engine.maxItemSize) || quantity(string(self.engine.maxItemSize)).add(quantity(string(self.engine.maxItemSize))).compareTo(quantity(string(self.memory))) <= 0",message="engine.maxItemSize must be at most half of memory: write a smaller maxItemSize or a larger memory"
 type MemcacheSpec struct {
 	// replicas is the number of cache pods, 0 to 100. Leave it out of Git where
 	// an autoscaler owns it.
@@ -45,10 +56,13 @@ type MemcacheSpec struct {
 
 	// memory is what each replica may use for items and their index, 64Mi to
 	// 1Ti. The pod's memory limit follows from it.
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('64Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ti')) <= 0",message="memory must be from 64Mi to 1Ti: write, for instance, 1Gi"
 	// +required
 	Memory resource.Quantity `json:"memory,omitzero"`
 
-	// cpu is each replica's CPU request; 100m when absent. There is no CPU limit.
+	// cpu is each replica's CPU request, 1m to 256; 100m when absent. There is
+	// no CPU limit.
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1m')) >= 0 && quantity(string(self)).compareTo(quantity('256')) <= 0",message="cpu must be from 1m to 256: write, for instance, 500m, or leave it out"
 	// +optional
 	CPU *resource.Quantity `json:"cpu,omitempty"`
 
@@ -65,52 +79,26 @@ type MemcacheSpec struct {
 	Placement PlacementSpec `json:"placement,omitzero"`
 }
 
-// AccessSpec names the peers that a fleet's NetworkPolicy admits.
-type AccessSpec struct {
-	// clients may connect to the cache port. Absent or empty means nobody.
-	// +listType=map
-	// +listMapKey=name
-	// +optional
-	Clients []Peer `json:"clients,omitempty"`
-
-	// metrics may connect to the metrics port. Absent or empty means nobody.
-	// +listType=map
-	// +listMapKey=name
-	// +optional
-	Metrics []Peer `json:"metrics,omitempty"`
-}
-
-// Peer is a set of pods by the labels of their namespace and, optionally, their own.
-type Peer struct {
-	// name tells entries of the list apart.
-	// +required
-	Name string `json:"name,omitempty"`
-
-	// namespaceSelector picks namespaces. It needs a matchLabels entry or an
-	// expression with operator In: an empty selector, or one that only
-	// excludes, would admit strangers.
-	// +required
-	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector,omitzero"`
-
-	// podSelector narrows the peer to pods with these labels in those namespaces.
-	// +optional
-	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
-}
-
 // EngineSpec holds the limits of the cache server.
 type EngineSpec struct {
-	// maxItemSize is the largest item, key and overhead included, 1Ki to half of
-	// memory; 1Mi when absent.
+	// maxItemSize is the largest item, key and overhead included, 1Ki to 1Gi and
+	// at most half of memory; 1Mi when absent.
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1Ki')) >= 0 && quantity(string(self)).compareTo(quantity('1Gi')) <= 0",message="engine.maxItemSize must be from 1Ki to 1Gi: write, for instance, 1Mi, or leave it out"
 	// +optional
 	MaxItemSize *resource.Quantity `json:"maxItemSize,omitempty"`
 
-	// maxConnections is how many clients one replica serves at a time; 1024 when absent.
+	// maxConnections is how many clients one replica serves at a time, 1 to
+	// 1000000; 1024 when absent. Each adds 24Ki to the pod's memory limit.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	// +optional
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
 
 	// adminCommands lists the administrative commands that clients may use.
 	// Absent or empty means none.
 	// +listType=set
+	// +kubebuilder:validation:MinItems=0
+	// +kubebuilder:validation:MaxItems=6
 	// +optional
 	AdminCommands []AdminCommand `json:"adminCommands,omitempty"`
 }
@@ -129,52 +117,12 @@ const (
 	AdminStatsConns    AdminCommand = "StatsConns"
 )
 
-// PlacementSpec says where pods may run.
-type PlacementSpec struct {
-	// nodeSelector limits pods to nodes with these labels.
-	// +optional
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-
-	// tolerations lets pods run on tainted nodes.
-	// +listType=atomic
-	// +optional
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-
-	// priorityClassName is the pods' priority class.
-	// +optional
-	PriorityClassName string `json:"priorityClassName,omitempty"`
-
-	// spread says how pods are spread over nodes and zones.
-	// +optional
-	Spread SpreadSpec `json:"spread,omitzero"`
-}
-
-// SpreadSpec says how pods are spread over failure domains.
-type SpreadSpec struct {
-	// nodes spreads pods over nodes; Preferred when absent.
-	// +optional
-	Nodes SpreadMode `json:"nodes,omitempty"`
-
-	// zones spreads pods over zones; Preferred when absent.
-	// +optional
-	Zones SpreadMode `json:"zones,omitempty"`
-}
-
-// SpreadMode says how strictly pods are spread.
-// +kubebuilder:validation:Enum=Preferred;Required
-type SpreadMode string
-
-// The spread modes.
-const (
-	SpreadPreferred SpreadMode = "Preferred"
-	SpreadRequired  SpreadMode = "Required"
-)
-
 // MemcacheStatus is what the operator saw last.
 type MemcacheStatus struct {
 	// conditions are the fleet's conditions; docs/conditions.md has a line for each reason.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -196,16 +144,19 @@ type MemcacheStatus struct {
 	UpdatedReplicas int32 `json:"updatedReplicas"`
 
 	// selector picks the fleet's pods, in the form that the scale subresource needs.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Selector string `json:"selector,omitempty"`
 
 	// templateRevision is the pinned pod template's revision.
+	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	TemplateRevision string `json:"templateRevision,omitempty"`
 
 	// members are the fleet's pods in the order of their ordinals.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
 	// +optional
 	Members []Member `json:"members,omitempty"`
 
@@ -217,6 +168,8 @@ type MemcacheStatus struct {
 // Member is one pod of a fleet.
 type Member struct {
 	// name is the pod's name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
 	// +required
 	Name string `json:"name,omitempty"`
 
@@ -241,10 +194,12 @@ const (
 type Endpoints struct {
 	// ring is the headless Service with one stable name per member, members that
 	// are not ready included: what a client-side hash ring wants.
+	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Ring string `json:"ring,omitempty"`
 
 	// ready is the Service that picks any ready member.
+	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Ready string `json:"ready,omitempty"`
 }

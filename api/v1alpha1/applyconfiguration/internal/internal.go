@@ -71,6 +71,40 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxItemSize
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.memkeep.memkeep.api.v1alpha1.LabelSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelSelectorRequirement
+          elementRelationship: atomic
+    - name: matchLabels
+      type:
+        map:
+          elementType:
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
+    elementRelationship: atomic
+- name: com.github.memkeep.memkeep.api.v1alpha1.LabelSelectorOperator
+  scalar: string
+- name: com.github.memkeep.memkeep.api.v1alpha1.LabelSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelSelectorOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
+          elementRelationship: atomic
+- name: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
+  scalar: string
 - name: com.github.memkeep.memkeep.api.v1alpha1.Member
   map:
     fields:
@@ -172,10 +206,10 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
     - name: namespaceSelector
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelSelector
     - name: podSelector
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelSelector
 - name: com.github.memkeep.memkeep.api.v1alpha1.PlacementSpec
   map:
     fields:
@@ -183,7 +217,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         map:
           elementType:
-            scalar: string
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
     - name: priorityClassName
       type:
         scalar: string
@@ -194,7 +228,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         list:
           elementType:
-            namedType: io.k8s.api.core.v1.Toleration
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.Toleration
           elementRelationship: atomic
 - name: com.github.memkeep.memkeep.api.v1alpha1.SpreadMode
   scalar: string
@@ -207,27 +241,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: zones
       type:
         namedType: com.github.memkeep.memkeep.api.v1alpha1.SpreadMode
-- name: io.k8s.api.core.v1.TaintEffect
+- name: com.github.memkeep.memkeep.api.v1alpha1.TaintEffect
   scalar: string
-- name: io.k8s.api.core.v1.Toleration
+- name: com.github.memkeep.memkeep.api.v1alpha1.Toleration
   map:
     fields:
     - name: effect
       type:
-        namedType: io.k8s.api.core.v1.TaintEffect
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.TaintEffect
     - name: key
       type:
         scalar: string
     - name: operator
       type:
-        namedType: io.k8s.api.core.v1.TolerationOperator
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.TolerationOperator
     - name: tolerationSeconds
       type:
         scalar: numeric
     - name: value
       type:
-        scalar: string
-- name: io.k8s.api.core.v1.TolerationOperator
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
+- name: com.github.memkeep.memkeep.api.v1alpha1.TolerationOperator
   scalar: string
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
@@ -274,38 +308,6 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
-- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
-  map:
-    fields:
-    - name: matchExpressions
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
-          elementRelationship: atomic
-    - name: matchLabels
-      type:
-        map:
-          elementType:
-            scalar: string
-    elementRelationship: atomic
-- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
-  scalar: string
-- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
-  map:
-    fields:
-    - name: key
-      type:
-        scalar: string
-    - name: operator
-      type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
-    - name: values
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
   map:
     fields:

@@ -15,10 +15,11 @@ import (
 //
 // EngineSpec holds the limits of the cache server.
 type EngineSpecApplyConfiguration struct {
-	// maxItemSize is the largest item, key and overhead included, 1Ki to half of
-	// memory; 1Mi when absent.
+	// maxItemSize is the largest item, key and overhead included, 1Ki to 1Gi and
+	// at most half of memory; 1Mi when absent.
 	MaxItemSize *resource.Quantity `json:"maxItemSize,omitempty"`
-	// maxConnections is how many clients one replica serves at a time; 1024 when absent.
+	// maxConnections is how many clients one replica serves at a time, 1 to
+	// 1000000; 1024 when absent. Each adds 24Ki to the pod's memory limit.
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
 	// adminCommands lists the administrative commands that clients may use.
 	// Absent or empty means none.

@@ -20,7 +20,8 @@ type MemcacheSpecApplyConfiguration struct {
 	// memory is what each replica may use for items and their index, 64Mi to
 	// 1Ti. The pod's memory limit follows from it.
 	Memory *resource.Quantity `json:"memory,omitempty"`
-	// cpu is each replica's CPU request; 100m when absent. There is no CPU limit.
+	// cpu is each replica's CPU request, 1m to 256; 100m when absent. There is
+	// no CPU limit.
 	CPU *resource.Quantity `json:"cpu,omitempty"`
 	// access says who may connect. Absent means nobody.
 	Access *AccessSpecApplyConfiguration `json:"access,omitempty"`

@@ -5,23 +5,21 @@
 
 package v1alpha1
 
-import (
-	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
-)
-
 // PeerApplyConfiguration represents a declarative configuration of the Peer type for use
 // with apply.
 //
 // Peer is a set of pods by the labels of their namespace and, optionally, their own.
 type PeerApplyConfiguration struct {
-	// name tells entries of the list apart.
+	// name tells entries of the list apart; a DNS label such as web.
 	Name *string `json:"name,omitempty"`
 	// namespaceSelector picks namespaces. It needs a matchLabels entry or an
 	// expression with operator In: an empty selector, or one that only
-	// excludes, would admit strangers.
-	NamespaceSelector *v1.LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
-	// podSelector narrows the peer to pods with these labels in those namespaces.
-	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
+	// excludes, would admit strangers. kubernetes.io/metadata.name is matched
+	// by value only.
+	NamespaceSelector *LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
+	// podSelector narrows the peer to pods with these labels in those
+	// namespaces. Absent or empty means every pod there.
+	PodSelector *LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
 }
 
 // PeerApplyConfiguration constructs a declarative configuration of the Peer type for use with
@@ -41,7 +39,7 @@ func (b *PeerApplyConfiguration) WithName(value string) *PeerApplyConfiguration 
 // WithNamespaceSelector sets the NamespaceSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the NamespaceSelector field is set to the value of the last call.
-func (b *PeerApplyConfiguration) WithNamespaceSelector(value *v1.LabelSelectorApplyConfiguration) *PeerApplyConfiguration {
+func (b *PeerApplyConfiguration) WithNamespaceSelector(value *LabelSelectorApplyConfiguration) *PeerApplyConfiguration {
 	b.NamespaceSelector = value
 	return b
 }
@@ -49,7 +47,7 @@ func (b *PeerApplyConfiguration) WithNamespaceSelector(value *v1.LabelSelectorAp
 // WithPodSelector sets the PodSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the PodSelector field is set to the value of the last call.
-func (b *PeerApplyConfiguration) WithPodSelector(value *v1.LabelSelectorApplyConfiguration) *PeerApplyConfiguration {
+func (b *PeerApplyConfiguration) WithPodSelector(value *LabelSelectorApplyConfiguration) *PeerApplyConfiguration {
 	b.PodSelector = value
 	return b
 }

@@ -6,7 +6,7 @@
 package v1alpha1
 
 import (
-	v1 "k8s.io/api/core/v1"
+	apiv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
 )
 
 // PlacementSpecApplyConfiguration represents a declarative configuration of the PlacementSpec type for use
@@ -15,9 +15,9 @@ import (
 // PlacementSpec says where pods may run.
 type PlacementSpecApplyConfiguration struct {
 	// nodeSelector limits pods to nodes with these labels.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// tolerations lets pods run on tainted nodes.
-	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
+	NodeSelector map[string]apiv1alpha1.LabelValue `json:"nodeSelector,omitempty"`
+	// tolerations let pods run on tainted nodes.
+	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
 	// priorityClassName is the pods' priority class.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
 	// spread says how pods are spread over nodes and zones.
@@ -34,9 +34,9 @@ func PlacementSpec() *PlacementSpecApplyConfiguration {
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, the entries provided by each call will be put on the NodeSelector field,
 // overwriting an existing map entries in NodeSelector field with the same key.
-func (b *PlacementSpecApplyConfiguration) WithNodeSelector(entries map[string]string) *PlacementSpecApplyConfiguration {
+func (b *PlacementSpecApplyConfiguration) WithNodeSelector(entries map[string]apiv1alpha1.LabelValue) *PlacementSpecApplyConfiguration {
 	if b.NodeSelector == nil && len(entries) > 0 {
-		b.NodeSelector = make(map[string]string, len(entries))
+		b.NodeSelector = make(map[string]apiv1alpha1.LabelValue, len(entries))
 	}
 	for k, v := range entries {
 		b.NodeSelector[k] = v
@@ -47,9 +47,12 @@ func (b *PlacementSpecApplyConfiguration) WithNodeSelector(entries map[string]st
 // WithTolerations adds the given value to the Tolerations field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Tolerations field.
-func (b *PlacementSpecApplyConfiguration) WithTolerations(values ...v1.Toleration) *PlacementSpecApplyConfiguration {
+func (b *PlacementSpecApplyConfiguration) WithTolerations(values ...*TolerationApplyConfiguration) *PlacementSpecApplyConfiguration {
 	for i := range values {
-		b.Tolerations = append(b.Tolerations, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithTolerations")
+		}
+		b.Tolerations = append(b.Tolerations, *values[i])
 	}
 	return b
 }
