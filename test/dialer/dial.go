@@ -13,15 +13,9 @@ import (
 	"net/http"
 	"strings"
 	"time"
-)
 
-// Report is what `dial --json` prints.
-type Report struct {
-	Address string  `json:"address"`
-	Outcome Outcome `json:"outcome"`
-	Millis  int64   `json:"millis"`
-	Error   string  `json:"error,omitempty"`
-}
+	"github.com/memkeep/memkeep/test/dialer/dialing"
+)
 
 // flags returns a flag set that reports errors instead of exiting.
 func flags(name string) *flag.FlagSet {
@@ -42,10 +36,10 @@ func parse(fs *flag.FlagSet, args []string, least, most int) error {
 }
 
 // connect dials once and says what came of it.
-func connect(ctx context.Context, addr string, timeout time.Duration) (net.Conn, Report) {
+func connect(ctx context.Context, addr string, timeout time.Duration) (net.Conn, dialing.Report) {
 	start := time.Now()
 	conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", addr)
-	r := Report{Address: addr, Outcome: classify(err), Millis: time.Since(start).Milliseconds()}
+	r := dialing.Report{Address: addr, Outcome: dialing.Classify(err), Millis: time.Since(start).Milliseconds()}
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -53,12 +47,12 @@ func connect(ctx context.Context, addr string, timeout time.Duration) (net.Conn,
 }
 
 // dial connects once, says what happened and hangs up.
-func dial(ctx context.Context, args []string, _ io.Reader, out io.Writer) (Outcome, error) {
+func dial(ctx context.Context, args []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("dial")
 	timeout := fs.Duration("timeout", 3*time.Second, "")
 	asJSON := fs.Bool("json", false, "")
 	if err := parse(fs, args, 1, 1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	conn, r := connect(ctx, fs.Arg(0), *timeout)
 	if conn != nil {
@@ -72,45 +66,45 @@ func dial(ctx context.Context, args []string, _ io.Reader, out io.Writer) (Outco
 }
 
 // lookup resolves a name and prints its addresses.
-func lookup(ctx context.Context, args []string, _ io.Reader, out io.Writer) (Outcome, error) {
+func lookup(ctx context.Context, args []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("lookup")
 	timeout := fs.Duration("timeout", 3*time.Second, "")
 	if err := parse(fs, args, 1, 1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	addrs, err := net.DefaultResolver.LookupHost(ctx, fs.Arg(0))
 	if err != nil {
-		return classify(err), err
+		return dialing.Classify(err), err
 	}
 	_, err = fmt.Fprintln(out, strings.Join(addrs, "\n"))
-	return Connected, err
+	return dialing.Connected, err
 }
 
 // fetch prints what an HTTP GET returns.
-func fetch(ctx context.Context, args []string, _ io.Reader, out io.Writer) (Outcome, error) {
+func fetch(ctx context.Context, args []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("fetch")
 	timeout := fs.Duration("timeout", 5*time.Second, "")
 	if err := parse(fs, args, 1, 1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fs.Arg(0), nil)
 	if err != nil {
-		return Failed, fmt.Errorf("%w: %w", errUsage, err)
+		return dialing.Failed, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return classify(err), err
+		return dialing.Classify(err), err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if _, err := io.Copy(out, resp.Body); err != nil {
-		return classifyRead(err), err
+		return dialing.ClassifyRead(err), err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return Failed, fmt.Errorf("get %s: %s", fs.Arg(0), resp.Status)
+		return dialing.Failed, fmt.Errorf("get %s: %s", fs.Arg(0), resp.Status)
 	}
-	return Connected, nil
+	return dialing.Connected, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 )
 
 // peer starts a server on loopback that handles each connection with handle.
@@ -146,14 +148,14 @@ func TestHammerTellsChangesOfOutcome(t *testing.T) {
 	var out bytes.Buffer
 	run(t.Context(), []string{"hammer", "--every", "10ms", "--for", "400ms", addr}, nil, &out, io.Discard)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	var tally Tally
+	var tally dialing.Tally
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &tally); err != nil {
 		t.Fatal(err)
 	}
-	if tally.Counts[Refused] == 0 || tally.Counts[Connected] == 0 || len(tally.Changes) < 2 {
+	if tally.Counts[dialing.Refused] == 0 || tally.Counts[dialing.Connected] == 0 || len(tally.Changes) < 2 {
 		t.Fatalf("the port opened in the middle and the tally says %+v", tally)
 	}
-	if tally.Dials != tally.Counts[Refused]+tally.Counts[Connected] {
+	if tally.Dials != tally.Counts[dialing.Refused]+tally.Counts[dialing.Connected] {
 		t.Fatalf("%d dials do not add up: %+v", tally.Dials, tally.Counts)
 	}
 }

@@ -10,36 +10,24 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 )
-
-// Change is one line of hammer's output: from this dial on, the outcome was another.
-type Change struct {
-	At      time.Time `json:"at"`
-	Outcome Outcome   `json:"outcome"`
-}
-
-// Tally is hammer's last line of output.
-type Tally struct {
-	Address string          `json:"address"`
-	Dials   int             `json:"dials"`
-	Counts  map[Outcome]int `json:"counts"`
-	Changes []Change        `json:"changes"`
-}
 
 // hammer dials on a beat, whether or not earlier dials have come to an end, so
 // that even a short gap in a policy is hit. It ends after --for, and with
 // --stdin as soon as its standard input is closed.
-func hammer(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (Outcome, error) {
+func hammer(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("hammer")
 	length := fs.Duration("for", 30*time.Second, "")
 	every := fs.Duration("every", 50*time.Millisecond, "")
 	timeout := fs.Duration("timeout", time.Second, "")
 	untilStdin := fs.Bool("stdin", false, "")
 	if err := parse(fs, args, 1, 1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	if *every <= 0 || *length <= 0 || *timeout <= 0 {
-		return Failed, fmt.Errorf("%w: durations must be positive", errUsage)
+		return dialing.Failed, fmt.Errorf("%w: durations must be positive", errUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, *length)
 	defer cancel()
@@ -49,26 +37,26 @@ func hammer(ctx context.Context, args []string, stdin io.Reader, out io.Writer) 
 			cancel()
 		}()
 	}
-	tally := beat(ctx, fs.Arg(0), *every, *timeout, func(c Change) {
+	tally := beat(ctx, fs.Arg(0), *every, *timeout, func(c dialing.Change) {
 		_ = json.NewEncoder(out).Encode(c)
 	})
-	return Connected, json.NewEncoder(out).Encode(tally)
+	return dialing.Connected, json.NewEncoder(out).Encode(tally)
 }
 
 // beat starts one dial every interval until ctx ends and waits for those under way.
-func beat(ctx context.Context, addr string, every, timeout time.Duration, changed func(Change)) Tally {
+func beat(ctx context.Context, addr string, every, timeout time.Duration, changed func(dialing.Change)) dialing.Tally {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
-		tally = Tally{Address: addr, Counts: map[Outcome]int{}}
+		tally = dialing.Tally{Address: addr, Counts: map[dialing.Outcome]int{}}
 	)
-	record := func(at time.Time, o Outcome) {
+	record := func(at time.Time, o dialing.Outcome) {
 		mu.Lock()
 		defer mu.Unlock()
 		tally.Dials++
 		tally.Counts[o]++
 		if n := len(tally.Changes); n == 0 || tally.Changes[n-1].Outcome != o {
-			tally.Changes = append(tally.Changes, Change{At: at, Outcome: o})
+			tally.Changes = append(tally.Changes, dialing.Change{At: at, Outcome: o})
 			changed(tally.Changes[n])
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 )
 
 const usage = `Usage: dialer COMMAND
@@ -53,7 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	commands := map[string]func(context.Context, []string, io.Reader, io.Writer) (Outcome, error){
+	commands := map[string]func(context.Context, []string, io.Reader, io.Writer) (dialing.Outcome, error){
 		"sleep":  sleep,
 		"serve":  serve,
 		"dial":   dial,
@@ -61,9 +63,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		"hammer": hammer,
 		"fetch":  fetch,
 		"lookup": lookup,
-		"version": func(_ context.Context, _ []string, _ io.Reader, out io.Writer) (Outcome, error) {
+		"version": func(_ context.Context, _ []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 			_, err := fmt.Fprintln(out, "dialer", runtime.Version())
-			return Connected, err
+			return dialing.Connected, err
 		},
 	}
 	command, known := commands[name]
@@ -72,24 +74,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if name == "help" || name == "--help" || name == "-h" {
 			return 0
 		}
-		return exitUsage
+		return dialing.ExitUsage
 	}
 	outcome, err := command(ctx, args, stdin, stdout)
 	switch {
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(stderr, "dialer %s: %v\n%s", name, err, usage)
-		return exitUsage
+		return dialing.ExitUsage
 	case err != nil:
 		fmt.Fprintf(stderr, "dialer %s: %v\n", name, err)
-		if outcome == Connected {
-			return exitFailed
+		if outcome == dialing.Connected {
+			return dialing.ExitFailed
 		}
 	}
 	return outcome.ExitCode()
 }
 
 // sleep stays alive until the pod is stopped.
-func sleep(ctx context.Context, _ []string, _ io.Reader, _ io.Writer) (Outcome, error) {
+func sleep(ctx context.Context, _ []string, _ io.Reader, _ io.Writer) (dialing.Outcome, error) {
 	<-ctx.Done()
-	return Connected, nil
+	return dialing.Connected, nil
 }

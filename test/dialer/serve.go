@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 )
 
 // decoyIdle is how long a decoy waits for a line before it hangs up.
@@ -18,24 +20,24 @@ const decoyIdle = 30 * time.Second
 // serve is a decoy: it accepts from everybody and answers each line with the
 // address it came from. A stranger that reaches the decoy and not the cache was
 // stopped on purpose.
-func serve(ctx context.Context, args []string, _ io.Reader, out io.Writer) (Outcome, error) {
+func serve(ctx context.Context, args []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("serve")
 	if err := parse(fs, args, 1, 1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fs.Arg(0))
 	if err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	context.AfterFunc(ctx, func() { _ = ln.Close() })
 	_, _ = fmt.Fprintln(out, "listening on", ln.Addr())
 	for {
 		conn, err := ln.Accept()
 		if ctx.Err() != nil {
-			return Connected, nil
+			return dialing.Connected, nil
 		}
 		if err != nil {
-			return Failed, err
+			return dialing.Failed, err
 		}
 		go echo(conn)
 	}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 )
 
 // maxValue bounds a value that talk reads and shows.
@@ -20,11 +22,11 @@ const maxValue = 16 << 20
 
 // talk holds one conversation: every line sent is shown after ">", every line
 // received after "<". It knows where memcached's replies end.
-func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (Outcome, error) {
+func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("talk")
 	timeout := fs.Duration("timeout", 5*time.Second, "")
 	if err := parse(fs, args, 1, -1); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	lines := fs.Args()[1:]
 	if len(lines) == 0 {
@@ -33,7 +35,7 @@ func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (O
 			lines = append(lines, strings.TrimSuffix(scanner.Text(), "\r"))
 		}
 		if err := scanner.Err(); err != nil {
-			return Failed, fmt.Errorf("read stdin: %w", err)
+			return dialing.Failed, fmt.Errorf("read stdin: %w", err)
 		}
 	}
 	conn, report := connect(ctx, fs.Arg(0), *timeout)
@@ -43,13 +45,13 @@ func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (O
 	}
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(*timeout)); err != nil {
-		return Failed, err
+		return dialing.Failed, err
 	}
 	return converse(conn, lines, out)
 }
 
 // converse sends requests one after the other and reads each one's whole reply.
-func converse(conn net.Conn, lines []string, out io.Writer) (Outcome, error) {
+func converse(conn net.Conn, lines []string, out io.Writer) (dialing.Outcome, error) {
 	in := bufio.NewReader(conn)
 	for len(lines) > 0 {
 		request := lines[:min(requestLines(lines[0]), len(lines))]
@@ -58,17 +60,17 @@ func converse(conn net.Conn, lines []string, out io.Writer) (Outcome, error) {
 			_, _ = fmt.Fprintln(out, ">", line)
 		}
 		if _, err := io.WriteString(conn, strings.Join(request, "\r\n")+"\r\n"); err != nil {
-			o := classifyRead(err)
+			o := dialing.ClassifyRead(err)
 			_, _ = fmt.Fprintf(out, "  (%s)\n", o)
 			return o, nil
 		}
 		if err := readReply(in, request[0], out); err != nil {
-			o := classifyRead(err)
+			o := dialing.ClassifyRead(err)
 			_, _ = fmt.Fprintf(out, "  (%s)\n", o)
 			return o, nil
 		}
 	}
-	return Connected, nil
+	return dialing.Connected, nil
 }
 
 // storage are the commands that a line of data follows.

@@ -1,7 +1,9 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package dialing holds the words in which the dialer reports, so that the
+// programs that run it in pods can read them.
+package dialing
 
 import (
 	"errors"
@@ -9,6 +11,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Outcome is what became of a connection, in words that programs can compare.
@@ -36,37 +39,66 @@ const (
 	Failed Outcome = "failed"
 )
 
+// Exit codes of the dialer that stand for no outcome.
 const (
-	exitFailed = 1
-	exitUsage  = 2
+	ExitFailed = 1
+	ExitUsage  = 2
 )
 
-// ExitCode returns the process's exit code for an outcome.
-func (o Outcome) ExitCode() int {
-	switch o {
-	case Connected:
-		return 0
-	case TimedOut:
-		return 10
-	case Refused:
-		return 11
-	case Reset:
-		return 12
-	case Closed:
-		return 13
-	case Unreachable:
-		return 14
-	case Unresolved:
-		return 15
-	case Silent:
-		return 16
-	default:
-		return exitFailed
-	}
+// codes are the dialer's exit codes.
+var codes = map[Outcome]int{
+	Connected:   0,
+	TimedOut:    10,
+	Refused:     11,
+	Reset:       12,
+	Closed:      13,
+	Unreachable: 14,
+	Unresolved:  15,
+	Silent:      16,
 }
 
-// classify names what an error of dialling means.
-func classify(err error) Outcome {
+// ExitCode returns the dialer's exit code for an outcome.
+func (o Outcome) ExitCode() int {
+	if code, ok := codes[o]; ok {
+		return code
+	}
+	return ExitFailed
+}
+
+// FromExitCode returns the outcome that a dialer's exit code stands for.
+func FromExitCode(code int) Outcome {
+	for outcome, c := range codes {
+		if c == code {
+			return outcome
+		}
+	}
+	return Failed
+}
+
+// Report is what `dial --json` prints.
+type Report struct {
+	Address string  `json:"address"`
+	Outcome Outcome `json:"outcome"`
+	Millis  int64   `json:"millis"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// Change is one line of `hammer`: from this dial on, the outcome was another.
+type Change struct {
+	At      time.Time `json:"at"`
+	Outcome Outcome   `json:"outcome"`
+}
+
+// Tally is hammer's last line.
+type Tally struct {
+	Address string          `json:"address"`
+	Dials   int             `json:"dials"`
+	Counts  map[Outcome]int `json:"counts"`
+	Changes []Change        `json:"changes"`
+}
+
+// Classify names what an error of dialling means.
+func Classify(err error) Outcome {
 	var dns *net.DNSError
 	switch {
 	case err == nil:
@@ -88,12 +120,12 @@ func classify(err error) Outcome {
 	return Failed
 }
 
-// classifyRead names what an error of reading an answer means.
-func classifyRead(err error) Outcome {
+// ClassifyRead names what an error of reading an answer means.
+func ClassifyRead(err error) Outcome {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return Closed
 	}
-	if o := classify(err); o != TimedOut {
+	if o := Classify(err); o != TimedOut {
 		return o
 	}
 	return Silent
