@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Renders dist/install.yaml: config/default with the images of dist/images/refs
+# (the manager's reference on the first line, the cache server's on the second).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export GOFLAGS='-trimpath -buildvcs=false' CGO_ENABLED=0
+
+refs=dist/images/refs
+[ -s "$refs" ] || { echo "install-yaml: $refs is missing: run 'make images' first" >&2; exit 1; }
+manager=$(sed -n 1p "$refs")
+cache=$(sed -n 2p "$refs")
+case $manager in */manager[:@]*) ;; *) echo "install-yaml: $refs, line 1: no manager image: '$manager'" >&2; exit 1 ;; esac
+case $cache in */cache-server[:@]*) ;; *) echo "install-yaml: $refs, line 2: no cache-server image: '$cache'" >&2; exit 1 ;; esac
+
+overlay=dist/install
+mkdir -p "$overlay"
+cat >"$overlay/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+- ../../config/default
+patches:
+- target: {kind: Deployment, name: memkeep-manager}
+  patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: memkeep-manager}
+    spec:
+      template:
+        spec:
+          containers:
+          - name: manager
+            image: $manager
+            env:
+            - name: CACHE_IMAGE
+              value: $cache
+YAML
+go tool -modfile=hack/tools/go.mod kustomize build "$overlay" >dist/install.yaml.new
+grep -qF "image: $manager" dist/install.yaml.new && grep -qF "value: $cache" dist/install.yaml.new ||
+  { echo "install-yaml: config/default has no place for the images" >&2; exit 1; }
+mv dist/install.yaml.new dist/install.yaml
