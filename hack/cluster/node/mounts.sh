@@ -73,5 +73,5 @@ mounts_make() {
     mount --bind "$home/files$folder" "$folder" || return
   done < <(node_folders)
   mount --make-rshared /
-  cp "$CNI_PLUGINS"/* "$BIN/cilium-cni" /opt/cni/bin/
+  cp "$CNI_PLUGINS"/* /opt/cni/bin/ && { [[ $CNI != cilium ]] || cp "$BIN/cilium-cni" /opt/cni/bin/; }
 }
