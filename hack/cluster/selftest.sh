@@ -1,7 +1,7 @@
 #!/bin/bash
 # selftest.sh: shows that cluster-up and cluster-down leave the machine as it was, also when cluster-up is killed on its
-# way. Compares links, network namespaces, packet filter rules, mounts, cgroups, folders, kernel settings, listening
-# ports and processes before and after. Ends a cluster that is up.
+# way. Compares links, network namespaces, packet filter rules, mounts, cgroups, folders, kernel settings, the
+# relay's port and processes before and after. Ends a cluster that is up.
 set -euo pipefail
 # shellcheck source=lib/cluster.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/cluster.sh"
@@ -32,8 +32,8 @@ snapshot() {
     echo "== folders" && { ls -d /etc/cni /opt/cni /run/netns /var/lib/{cilium,cni,containerd,kubelet} /var/log/{containers,pods} \
       /run/containerd /run/cilium /run/memkeep-cluster.owner "$STATE" 2>/dev/null || true; }
     echo "== kernel settings" && kernel_settings
-    echo "== listening" && { grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | awk '{print $2}' | sort || true; }
-    echo "== processes" && { pgrep -fa "$CACHE/(bin|tools|debs)/|node/init.sh" | cut -d' ' -f2- | sort || true; }
+    echo "== listening" && { grep -ci ":$(printf %04X "$API_PORT") 00000000:0000 0A" /proc/net/tcp || true; }
+    echo "== processes" && { pgrep -fa "cluster/node/|cilium-agent|kubelet|containerd|$TOOLS/" | cut -d' ' -f2- | sort || true; }
   } >"$work/$1"
 }
 
