@@ -1,0 +1,135 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api asks a real API server what it makes of Memcaches: what it
+// accepts, refuses, defaults, merges and explains.
+package api
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
+)
+
+// root is the top of the repository, seen from this package.
+const root = "../../.."
+
+// definition is the CustomResourceDefinition that the installation ships.
+const definition = root + "/config/crd/bases/memkeep.io_memcaches.yaml"
+
+var (
+	server *envtest.Environment
+	kube   client.Client // Strict: an unknown field is an error, not a warning.
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "API server for the tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	bin, err := binaries()
+	if err != nil {
+		return 0, err
+	}
+	server = &envtest.Environment{
+		BinaryAssetsDirectory: bin,
+		CRDDirectoryPaths:     []string{definition},
+		ErrorIfCRDPathMissing: true,
+	}
+	cfg, err := server.Start()
+	if err != nil {
+		return 0, fmt.Errorf("start: %w", err)
+	}
+	defer func() {
+		if stopErr := server.Stop(); stopErr != nil && err == nil {
+			err = fmt.Errorf("stop: %w", stopErr)
+		}
+	}()
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
+	utilruntime.Must(memkeepv1alpha1.AddToScheme(scheme))
+	kube, err = client.New(cfg, client.Options{Scheme: scheme, FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		return 0, fmt.Errorf("make client: %w", err)
+	}
+	for _, name := range []string{"caches", "monitoring"} {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if err := kube.Create(context.Background(), ns); err != nil {
+			return 0, fmt.Errorf("create namespace: %w", err)
+		}
+	}
+	return m.Run(), nil
+}
+
+// binaries returns the directory of kube-apiserver, etcd and kubectl.
+func binaries() (string, error) {
+	dir := os.Getenv("KUBEBUILDER_ASSETS")
+	if dir == "" {
+		cache := os.Getenv("MEMKEEP_CACHE")
+		if cache == "" {
+			home, err := os.UserCacheDir()
+			if err != nil {
+				return "", fmt.Errorf("find cache directory: %w", err)
+			}
+			cache = filepath.Join(home, "memkeep")
+		}
+		dir = filepath.Join(cache, "bin")
+	}
+	for _, name := range []string{"kube-apiserver", "etcd", "kubectl"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return "", fmt.Errorf("%w: run 'make test-deps', or point KUBEBUILDER_ASSETS at the binaries", err)
+		}
+	}
+	return dir, nil
+}
+
+// object parses one YAML document.
+func object(t *testing.T, doc string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	if err := yaml.UnmarshalStrict([]byte(doc), &u.Object); err != nil {
+		t.Fatalf("parse object: %v\n%s", err, doc)
+	}
+	return u
+}
+
+// memcache returns a Memcache of that name with a spec in YAML's flow style.
+func memcache(t *testing.T, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	return object(t, fmt.Sprintf(`{apiVersion: memkeep.io/v1alpha1, kind: Memcache,
+		metadata: {name: %q, namespace: caches}, spec: %s}`, name, spec))
+}
+
+// create creates an object and removes it when the test ends.
+func create(t *testing.T, u *unstructured.Unstructured) {
+	t.Helper()
+	if err := kube.Create(t.Context(), u); err != nil {
+		t.Fatalf("create %s: %v", u.GetName(), err)
+	}
+	t.Cleanup(func() {
+		if err := client.IgnoreNotFound(kube.Delete(context.Background(), u)); err != nil {
+			t.Errorf("delete %s: %v", u.GetName(), err)
+		}
+	})
+}
