@@ -56,7 +56,9 @@ func SelectLabels(labels map[string]string) memkeepv1alpha1.LabelSelector {
 }
 
 // FleetReady waits until a Memcache is Ready at its current generation.
-func (c *Cluster) FleetReady(ctx context.Context, key client.ObjectKey) (*memkeepv1alpha1.Memcache, time.Duration, error) {
+func (c *Cluster) FleetReady(
+	ctx context.Context, key client.ObjectKey,
+) (*memkeepv1alpha1.Memcache, time.Duration, error) {
 	mc := &memkeepv1alpha1.Memcache{}
 	took, err := c.Eventually(ctx, "Memcache "+key.String()+" ready", FleetLimit, func(ctx context.Context) error {
 		if err := c.Get(ctx, key, mc); err != nil {

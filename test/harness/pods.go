@@ -5,8 +5,10 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,12 +25,15 @@ const podLimit = time.Minute
 var Restricted = map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 
 // MakeNamespace creates a namespace that enforces the restricted Pod Security
-// Standard, with labels beside. One of that name that is still going is waited for.
+// Standard, with labels beside; an empty value removes a label from one that is
+// there. One of that name that is still going is waited for.
 func (c *Cluster) MakeNamespace(ctx context.Context, name string, labels map[string]string) error {
 	all := maps.Clone(Restricted)
 	maps.Copy(all, labels)
+	set := maps.Clone(all)
+	maps.DeleteFunc(set, func(_, value string) bool { return value == "" })
 	_, err := c.Eventually(ctx, "namespace "+name, podLimit, func(ctx context.Context) error {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: all}}
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: set}}
 		err := c.Create(ctx, ns)
 		if !apierrors.IsAlreadyExists(err) {
 			return err
@@ -69,8 +74,19 @@ type DialerPod struct {
 	Args []string
 }
 
+// StartPods starts pods side by side.
+func (c *Cluster) StartPods(ctx context.Context, want []DialerPod) ([]*corev1.Pod, error) {
+	pods, errs := make([]*corev1.Pod, len(want)), make([]error, len(want))
+	var wg sync.WaitGroup
+	for i := range want {
+		wg.Go(func() { pods[i], errs[i] = c.StartPod(ctx, want[i]) })
+	}
+	wg.Wait()
+	return pods, errors.Join(errs...)
+}
+
 // StartPod creates a pod that passes the restricted Pod Security Standard, waits
-// until it runs and returns it.
+// until it runs and returns it. An earlier pod of that name is replaced.
 func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name, Labels: want.Labels},
@@ -100,8 +116,12 @@ func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, er
 	if want.Node != "" {
 		pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: want.Node}
 	}
-	// The namespace's own ServiceAccount may be a moment late.
 	what := "pod " + want.Namespace + "/" + want.Name
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
+	if err := client.IgnoreNotFound(c.Delete(ctx, old, client.GracePeriodSeconds(0))); err != nil {
+		return nil, fmt.Errorf("delete the earlier %s: %w", what, err)
+	}
+	// The namespace's own ServiceAccount may be a moment late.
 	if _, err := c.Eventually(ctx, what+" created", podLimit, func(ctx context.Context) error {
 		return c.Create(ctx, pod.DeepCopy())
 	}); err != nil {

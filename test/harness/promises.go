@@ -108,7 +108,9 @@ func (c *Cluster) LetIn(ctx context.Context, from Pod, addr string, limit time.D
 }
 
 // KeptOut waits until a pod that could connect cannot any more.
-func (c *Cluster) KeptOut(ctx context.Context, from Pod, decoy, addr string, limit time.Duration) (time.Duration, error) {
+func (c *Cluster) KeptOut(
+	ctx context.Context, from Pod, decoy, addr string, limit time.Duration,
+) (time.Duration, error) {
 	what := fmt.Sprintf("%s shut out of %s", from, addr)
 	return c.Eventually(ctx, what, limit, func(ctx context.Context) error {
 		_, err := c.ShutOut(ctx, from, decoy, addr)

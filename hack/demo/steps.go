@@ -1,0 +1,157 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/test/dialer/dialing"
+	"github.com/memkeep/memkeep/test/harness"
+)
+
+// client shows how one who is named uses the cache.
+func (d *demo) client(ctx context.Context) error {
+	d.step("A client: a pod in a namespace labelled %s", labelText(d.clientLabels))
+	d.say("dials %s", d.member)
+	if _, err := d.LetIn(ctx, d.friend, d.member, harness.LabelLimit); err != nil {
+		d.promise(err, "a client connects", "")
+		return nil
+	}
+	if d.keep {
+		// An earlier run stored the key; `add` is for keys that are not there.
+		if _, err := d.Talk(ctx, d.friend, d.member, "delete catchphrase"); err != nil {
+			return err
+		}
+	}
+	t, err := d.Store(ctx, d.friend, d.member)
+	d.transcript(t.Lines)
+	d.promise(err, "a client stores and reads back", "")
+	return nil
+}
+
+// stranger shows what everybody else gets, near and far.
+func (d *demo) stranger(ctx context.Context) error {
+	d.step("A stranger: the same pod in a namespace without the label tries the same")
+	d.turnedAway(ctx, d.near, "a stranger on the cache's node is shut out")
+	if d.far.Name == "" {
+		d.say("there is one node only; NODES=2 make demo shows a stranger on another node too")
+		return nil
+	}
+	d.turnedAway(ctx, d.far, "a stranger on another node is shut out")
+	return nil
+}
+
+// turnedAway dials the decoy, then the cache, and shows both.
+func (d *demo) turnedAway(ctx context.Context, from harness.Pod, promise string) {
+	report, err := d.ShutOut(ctx, from, d.decoy, d.member)
+	if report.Address == d.member {
+		d.say("dials a pod beside the cache that no policy guards: connected, so its network works")
+	}
+	d.say("dials %s: %s", report.Address, told(report))
+	d.promise(err, promise, "nothing could be sent")
+}
+
+// told says how a dial went.
+func told(r dialing.Report) string {
+	return fmt.Sprintf("%s after %.1f s", r.Outcome, float64(r.Millis)/1000)
+}
+
+// forward shows that a port-forward, which walks round every policy, finds nobody.
+func (d *demo) forward(ctx context.Context) error {
+	d.step("kubectl port-forward -n %s pod/%s %d, with a cluster administrator's rights",
+		d.fleet.Namespace, d.pod.Name, memkeepv1alpha1.PortCache)
+	outcome, cause, err := d.ForwardedTalk(ctx,
+		harness.Pod{Namespace: d.pod.Namespace, Name: d.pod.Name}, memkeepv1alpha1.PortCache, "version")
+	lines := []string{"> version"}
+	switch {
+	case err != nil:
+	case outcome == dialing.Connected:
+		err = errors.New("the cache answered")
+	case cause == "":
+		err = fmt.Errorf("it was %s for no reason that the kubelet gave", outcome)
+	default:
+		lines = append(lines, fmt.Sprintf("  %s: %s", outcome, cause))
+	}
+	d.transcript(lines)
+	d.promise(err, "a port-forward does not walk round the policy", "the cache does not listen on loopback")
+	return nil
+}
+
+// rebirth deletes a pod and waits for the next.
+func (d *demo) rebirth(ctx context.Context) error {
+	d.step("kubectl delete pod -n %s %s", d.fleet.Namespace, d.pod.Name)
+	old := d.pod
+	if err := d.Delete(ctx, old.DeepCopy()); err != nil {
+		return err
+	}
+	took, err := d.Eventually(ctx, "a new pod", time.Minute, func(ctx context.Context) error {
+		pod := &corev1.Pod{}
+		if err := d.Get(ctx, client.ObjectKeyFromObject(old), pod); err != nil {
+			return err
+		}
+		if pod.UID == old.UID || !harness.Ready(pod) {
+			return fmt.Errorf("the new pod is not there yet")
+		}
+		d.pod = pod
+		return nil
+	})
+	d.promise(err, "a deleted cache pod comes back",
+		fmt.Sprintf("ready after %.1f s, under the same name", took.Seconds()))
+	if err != nil {
+		return err
+	}
+	d.member = d.memberAddress(d.pod)
+	if _, err := d.LetIn(ctx, d.friend, harness.CacheAddress(d.pod), harness.LabelLimit); err != nil {
+		d.promise(err, "the client is let in to it", "")
+		return nil
+	}
+	t, err := d.Talk(ctx, d.friend, harness.CacheAddress(d.pod), harness.ReadLine)
+	d.transcript(t.Lines)
+	if err == nil && !slices.Equal(t.Replies(), []string{"END"}) {
+		err = fmt.Errorf("the conversation was %s", t)
+	}
+	d.promise(err, "the client is let in to it", "a cache starts empty")
+	return nil
+}
+
+// label lets the stranger in and out again.
+func (d *demo) label(ctx context.Context) error {
+	addr := harness.CacheAddress(d.pod)
+	namespace := &corev1.Namespace{}
+	namespace.Name = d.near.Namespace
+	d.step("kubectl label namespace %s %s", namespace.Name, labelText(d.clientLabels))
+	if err := d.Label(ctx, namespace, d.clientLabels); err != nil {
+		return err
+	}
+	took, err := d.LetIn(ctx, d.near, addr, harness.LabelLimit)
+	if err == nil {
+		var t harness.Transcript
+		t, err = d.Store(ctx, d.near, addr)
+		d.transcript(t.Lines)
+	}
+	d.promise(err, "the label lets the stranger in", fmt.Sprintf("after %.1f s", took.Seconds()))
+
+	removed := map[string]string{}
+	var words []string
+	for key := range d.clientLabels {
+		removed[key] = ""
+		words = append(words, key+"-")
+	}
+	d.step("kubectl label namespace %s %s", namespace.Name, strings.Join(words, " "))
+	if err := d.Label(ctx, namespace, removed); err != nil {
+		return err
+	}
+	took, err = d.KeptOut(ctx, d.near, d.decoy, addr, harness.LabelLimit)
+	d.promise(err, "without the label new connections are shut out again", fmt.Sprintf("after %.1f s", took.Seconds()))
+	return nil
+}
