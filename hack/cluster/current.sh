@@ -24,6 +24,7 @@ confirmed() {
 
 load() {
   confirmed
+  reachable
   [[ $IMAGE_REGISTRY != memkeep.io ]] ||
     die "CLUSTER=current: set IMAGE_REGISTRY to a registry that you may push to and the cluster can pull from"
   [[ -x $BIN/mkimage ]] || die "the image tool is missing: run make images"
@@ -47,7 +48,6 @@ case ${1:-} in
     ;;
   load)
     shift
-    reachable
     load "$@"
     ;;
   *) die "usage: current.sh up|down|status|load ARCHIVE..." ;;
