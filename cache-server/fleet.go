@@ -1,0 +1,112 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/memkeep/memkeep/cache-server/engine"
+	"github.com/memkeep/memkeep/cache-server/server"
+)
+
+// Ports of a pod of a fleet.
+const (
+	cachePort   = 11211
+	monitorPort = 9150
+)
+
+const defaultDrain = 10 * time.Second
+
+// planFleet reads what the operator gives a pod. Whatever is missing or wrong stops the start: a cache that
+// guesses could listen where nobody should call.
+func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writer) (*plan, error) {
+	flags := pflag.NewFlagSet("cache-server fleet", pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.SortFlags = false
+	memory := flags.Int64("memory-bytes", 0, "budget for items and index, in bytes (required)")
+	itemSize := flags.Int64("max-item-size", 1<<20, "largest item, in bytes")
+	connections := flags.Int("max-connections", 1024, "how many clients may be connected")
+	admin := flags.String("admin-commands", "", "admin commands that clients may use, comma-separated: "+
+		"any of FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns")
+	drain := flags.Duration("drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
+	flags.Usage = func() {
+		_, _ = fmt.Fprintf(stdout, "Usage: POD_IPS=<addresses> cache-server fleet --memory-bytes=N [flags]\n\n"+
+			"Serves as one pod of a fleet: the cache on port %d and health and metrics on port %d of exactly\n"+
+			"the addresses in POD_IPS. Loopback, wildcard and missing addresses are refused, and so is root.\n\n%s",
+			cachePort, monitorPort, flags.FlagUsages())
+	}
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	addrs, err := parsePodIPs(getenv("POD_IPS"))
+	if err != nil {
+		return nil, err
+	}
+	commands, err := server.ParseAdminCommands(*admin)
+	if err != nil {
+		return nil, fmt.Errorf("--admin-commands: %w", err)
+	}
+	if err := checkLimits(*memory, *itemSize, *connections, *drain); err != nil {
+		return nil, err
+	}
+	limit := memoryLimit(os.DirFS("/"))
+	if err := fitsLimit(limit, *memory, *itemSize, *connections); err != nil {
+		return nil, err
+	}
+	if os.Getuid() == 0 {
+		return nil, errors.New("refuse to run as root in a fleet: run as another user, such as 65532")
+	}
+	// Nobody who shares the pod may read the memory of this process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("make the process not dumpable: %w", err)
+	}
+	debug.SetMemoryLimit(heapLimit(limit, *memory, *itemSize, *connections))
+	level := new(slog.LevelVar)
+	p := &plan{
+		log:   slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
+		level: level, memory: *memory, maxItemSize: *itemSize, connections: *connections,
+		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain,
+		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: runtime.GOMAXPROCS(0)},
+	}
+	for _, addr := range addrs {
+		p.addresses = append(p.addresses, netip.AddrPortFrom(addr, cachePort))
+		p.monitor = append(p.monitor, netip.AddrPortFrom(addr, monitorPort))
+	}
+	return p, nil
+}
+
+// checkLimits refuses sizes that cannot work.
+func checkLimits(memory, itemSize int64, connections int, drain time.Duration) error {
+	switch {
+	case memory == 0:
+		return errors.New("--memory-bytes is missing")
+	case memory < engine.MinBytes:
+		return fmt.Errorf("--memory-bytes is %d: it must be at least %d", memory, engine.MinBytes)
+	case itemSize < engine.MinItemSize:
+		return fmt.Errorf("--max-item-size is %d: it must be at least %d", itemSize, engine.MinItemSize)
+	case itemSize > memory/2:
+		return fmt.Errorf("--max-item-size is %d: it may be at most half of the memory, %d", itemSize, memory/2)
+	case itemSize > maxItemSize:
+		return fmt.Errorf("--max-item-size is %d: it may be at most %d", itemSize, maxItemSize)
+	case connections < 1 || connections > 1<<20:
+		return fmt.Errorf("--max-connections is %d: it must be from 1 to %d", connections, 1<<20)
+	case drain <= 0:
+		return fmt.Errorf("--drain-timeout is %s: it must be positive", drain)
+	}
+	return nil
+}

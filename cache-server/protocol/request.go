@@ -1,0 +1,120 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package protocol
+
+// Limits of the text protocol.
+const (
+	// MaxKeyLen is the longest key in bytes.
+	MaxKeyLen = 250
+	// MaxLineLen is how many bytes may wait for their line end. Only get and gets may be longer.
+	MaxLineLen = 2048
+	// MaxRelativeExpiry is the largest expiry, in seconds, that counts from now: 30 days.
+	// A larger one is a point in time in Unix seconds.
+	MaxRelativeExpiry = 60 * 60 * 24 * 30
+)
+
+// Command names a request.
+type Command uint8
+
+// The commands of the text protocol.
+const (
+	// Unknown is a request that cannot be told apart; its Problem is the reply.
+	Unknown Command = iota
+	// Get reads values.
+	Get
+	// Gets reads values with their CAS.
+	Gets
+	// Gat reads values and changes their expiry.
+	Gat
+	// Gats reads values with their CAS and changes their expiry.
+	Gats
+	// Set stores a value.
+	Set
+	// Add stores a value if there is none.
+	Add
+	// Replace stores a value if there is one.
+	Replace
+	// Append puts bytes behind a value.
+	Append
+	// Prepend puts bytes before a value.
+	Prepend
+	// Cas stores a value if the stored one has the given CAS.
+	Cas
+	// Incr adds to a number.
+	Incr
+	// Decr subtracts from a number.
+	Decr
+	// Touch changes an expiry.
+	Touch
+	// Delete removes a value.
+	Delete
+	// FlushAll makes everything stored so far invalid.
+	FlushAll
+	// Version asks for the server's version.
+	Version
+	// Verbosity sets how much is logged.
+	Verbosity
+	// Stats asks for statistics.
+	Stats
+	// CacheMemlimit sets the budget of memory.
+	CacheMemlimit
+	// Shutdown asks the server to stop.
+	Shutdown
+	// Watch asks for a stream of the server's events.
+	Watch
+	// LRUCrawler steers or dumps through the crawler.
+	LRUCrawler
+	// Quit closes the connection.
+	Quit
+	// Foreign is a line of another protocol: the connection must be closed and nothing after it executed.
+	Foreign
+)
+
+// IsStore tells whether a data block of Size bytes and a line end follow the line.
+func (c Command) IsStore() bool {
+	return c >= Set && c <= Cas
+}
+
+// Request is one parsed line. Its slices point into the line and are valid as long as that is.
+type Request struct {
+	// Command names the request.
+	Command Command
+	// NoReply means that the client wants no reply, errors included.
+	NoReply bool
+	// Problem is the reply to a malformed request, without its line end. Empty means well-formed.
+	Problem string
+	// Key is the key, but for the get family.
+	Key []byte
+	// Keys is what follows a command of the get family: keys, to be taken one by one with NextToken.
+	Keys []byte
+	// Flags are the flags to store.
+	Flags uint32
+	// Exptime is the expiry as the client wrote it: 0 never, negative at once, see Deadline.
+	Exptime int32
+	// Size is the length of the data block without its line end.
+	Size int
+	// CAS is the version that Cas compares.
+	CAS uint64
+	// Number is the delta of Incr and Decr, the level of Verbosity, the mebibytes of CacheMemlimit.
+	Number uint64
+	// Args are the words after stats, shutdown, watch and lru_crawler, as far as they matter.
+	Args [3][]byte
+	// NArgs is how many words there are, those beyond Args included.
+	NArgs int
+}
+
+// Deadline turns an expiry as clients write it into the second from which an item is gone:
+// 0 for never, a negative one for at once.
+func Deadline(exptime int32, now int64) int64 {
+	switch {
+	case exptime == 0:
+		return 0
+	case exptime < 0:
+		return -1
+	case exptime > MaxRelativeExpiry:
+		return int64(exptime)
+	default:
+		return now + int64(exptime)
+	}
+}

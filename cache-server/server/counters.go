@@ -1,0 +1,90 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import "sync/atomic"
+
+// counter names one of the counts that connections keep.
+type counter uint8
+
+const (
+	cmdGet counter = iota
+	cmdSet
+	cmdFlush
+	cmdTouch
+	getHits
+	getMisses
+	deleteHits
+	deleteMisses
+	incrHits
+	incrMisses
+	decrHits
+	decrMisses
+	casHits
+	casMisses
+	casBadval
+	touchHits
+	touchMisses
+	storeTooLarge
+	storeNoMemory
+	bytesRead
+	bytesWritten
+	numCounters
+)
+
+// tally is what one batch of requests has counted. Batches are added up without locks.
+type tally [numCounters]uint64
+
+// counters are the sums over all connections.
+type counters [numCounters]atomic.Uint64
+
+// add moves what t has counted into the sums.
+func (c *counters) add(t *tally) {
+	for i, n := range t {
+		if n != 0 {
+			c[i].Add(n)
+		}
+	}
+	*t = tally{}
+}
+
+func (c *counters) get(i counter) uint64 {
+	return c[i].Load()
+}
+
+func (c *counters) reset() {
+	for i := range c {
+		c[i].Store(0)
+	}
+}
+
+// Reasons why a connection is refused or closed by the server, as they stand in metrics.
+const (
+	reasonOwnAddress  = "own_address"
+	reasonTooMany     = "too_many_connections"
+	reasonDraining    = "draining"
+	reasonForeign     = "foreign_protocol"
+	reasonLineTooLong = "line_too_long"
+	reasonSlowReader  = "slow_reader"
+	reasonSlowWriter  = "slow_writer"
+	reasonNoMemory    = "out_of_memory"
+	reasonPanic       = "panic"
+)
+
+var (
+	refusalReasons = []string{reasonOwnAddress, reasonTooMany, reasonDraining}
+	closeReasons   = []string{reasonForeign, reasonLineTooLong, reasonSlowReader, reasonSlowWriter,
+		reasonNoMemory, reasonPanic}
+)
+
+// reasonCounts counts events by reason. The set of reasons is fixed when it is made.
+type reasonCounts map[string]*atomic.Uint64
+
+func newReasonCounts(reasons []string) reasonCounts {
+	c := make(reasonCounts, len(reasons))
+	for _, r := range reasons {
+		c[r] = new(atomic.Uint64)
+	}
+	return c
+}

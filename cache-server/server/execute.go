@@ -1,0 +1,221 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"time"
+
+	"github.com/memkeep/memkeep/cache-server/engine"
+	"github.com/memkeep/memkeep/cache-server/protocol"
+)
+
+// execute answers every complete request of the input. False means that the connection is to be closed once
+// the replies are sent.
+func (c *conn) execute() bool {
+	c.lastCommand.Store(time.Now().Unix())
+	for {
+		in := c.ws.in[c.start:]
+		if c.skip > 0 {
+			n := min(c.skip, len(in))
+			c.skip -= n
+			c.start += n
+			in = in[n:]
+		}
+		if len(in) == 0 {
+			return true
+		}
+		if name := protocol.LooksForeign(in, !c.begun); name != "" {
+			return c.closeForeign(name)
+		}
+		line, n, scan := protocol.NextLine(in, min(c.scanned, len(in)))
+		switch scan {
+		case protocol.Incomplete, protocol.LongGet:
+			c.scanned = len(in)
+			return true
+		case protocol.TooLong:
+			c.closing(reasonLineTooLong)
+			return false
+		}
+		c.scanned = 0
+		c.begun = true
+		r := &c.ws.request
+		protocol.Parse(line, r)
+		var proceed bool
+		if r.Command.IsStore() && r.Problem == "" {
+			var complete bool
+			complete, proceed = c.store(r, n)
+			if !complete {
+				return proceed
+			}
+		} else {
+			c.start += n
+			proceed = c.command(r)
+		}
+		if !proceed {
+			return false
+		}
+		if len(c.ws.out) >= flushAt && !c.flush() {
+			return false
+		}
+	}
+}
+
+// closeForeign ends a connection that speaks another protocol: nothing after that line is executed.
+func (c *conn) closeForeign(name string) bool {
+	c.s.closes[reasonForeign].Add(1)
+	c.s.log.Info("Connection closed, it speaks another protocol", "protocol", name, "peer", c.peer())
+	return false
+}
+
+// reply appends a reply unless the client wants none.
+func (c *conn) reply(r *protocol.Request, reply string) {
+	if !r.NoReply {
+		c.ws.out = append(c.ws.out, reply...)
+	}
+}
+
+// command executes one request that has no data block. False means that the connection is to be closed.
+func (c *conn) command(r *protocol.Request) bool {
+	if c.refusedAdmin(r) {
+		return true
+	}
+	if r.Problem != "" {
+		if !r.NoReply {
+			c.ws.out = protocol.AppendLine(c.ws.out, r.Problem)
+		}
+		return true
+	}
+	switch r.Command {
+	case protocol.Get, protocol.Gets, protocol.Gat, protocol.Gats:
+		return c.get(r)
+	case protocol.Incr, protocol.Decr:
+		c.arithmetic(r)
+	case protocol.Touch:
+		c.touch(r)
+	case protocol.Delete:
+		c.delete(r)
+	case protocol.Version:
+		c.ws.out = protocol.AppendLine(c.ws.out, "VERSION "+c.s.cfg.Version)
+	case protocol.Stats:
+		c.stats(r)
+	case protocol.FlushAll:
+		c.flushAll(r)
+	case protocol.Verbosity:
+		c.s.setVerbosity(int(min(r.Number, maxVerbosity)))
+		c.reply(r, protocol.ReplyOK)
+	case protocol.CacheMemlimit:
+		c.reply(r, c.s.setBudget(r.Number))
+	case protocol.Shutdown:
+		c.reply(r, protocol.ReplyNoShutdown)
+	case protocol.Watch:
+		c.reply(r, protocol.ReplyNoWatch)
+	case protocol.LRUCrawler:
+		if r.NArgs == 0 {
+			c.reply(r, protocol.ReplyError)
+		} else {
+			c.reply(r, protocol.ReplyNoCrawler)
+		}
+	case protocol.Quit:
+		return false
+	case protocol.Foreign:
+		return c.closeForeign(protocol.ProtocolHTTP)
+	default:
+		c.reply(r, protocol.ReplyError)
+	}
+	return true
+}
+
+// refusedAdmin answers an admin command that is not allowed.
+func (c *conn) refusedAdmin(r *protocol.Request) bool {
+	var admin AdminCommand
+	var name string
+	switch r.Command {
+	case protocol.FlushAll:
+		c.ws.tally[cmdFlush]++
+		admin, name = AdminFlushAll, "flush_all"
+	case protocol.CacheMemlimit:
+		admin, name = AdminCacheMemlimit, "cache_memlimit"
+	case protocol.Verbosity:
+		admin, name = AdminVerbosity, "verbosity"
+	case protocol.Stats:
+		switch string(r.Args[0]) {
+		case "reset":
+			admin, name = AdminStatsReset, "stats reset"
+		case "detail":
+			admin, name = AdminStatsDetail, "stats detail"
+		case "conns":
+			admin, name = AdminStatsConns, "stats conns"
+		}
+	}
+	if admin == "" || c.s.allowed(admin) {
+		return false
+	}
+	if !r.NoReply {
+		c.ws.out = protocol.AppendNotAllowed(c.ws.out, name)
+	}
+	return true
+}
+
+func (c *conn) arithmetic(r *protocol.Request) {
+	m := &c.ws.mutation
+	*m = engine.Mutation{Verb: engine.Increment, Key: r.Key, Delta: r.Number}
+	hits, misses := incrHits, incrMisses
+	if r.Command == protocol.Decr {
+		m.Verb, hits, misses = engine.Decrement, decrHits, decrMisses
+	}
+	result := c.s.engine.Apply(m)
+	switch result.Outcome {
+	case engine.Stored:
+		c.ws.tally[hits]++
+		if !r.NoReply {
+			c.ws.out = protocol.AppendNumber(c.ws.out, result.Number)
+		}
+	case engine.NotFound:
+		c.ws.tally[misses]++
+		c.reply(r, protocol.ReplyNotFound)
+	case engine.NonNumeric:
+		c.reply(r, protocol.ReplyNonNumeric)
+	default:
+		c.reply(r, protocol.ReplyNoMemory)
+	}
+}
+
+func (c *conn) touch(r *protocol.Request) {
+	m := &c.ws.mutation
+	*m = engine.Mutation{Verb: engine.Touch, Key: r.Key, Expires: protocol.Deadline(r.Exptime, c.s.engine.Now())}
+	c.ws.tally[cmdTouch]++
+	if c.s.engine.Apply(m).Outcome == engine.Touched {
+		c.ws.tally[touchHits]++
+		c.reply(r, protocol.ReplyTouched)
+		return
+	}
+	c.ws.tally[touchMisses]++
+	c.reply(r, protocol.ReplyNotFound)
+}
+
+func (c *conn) delete(r *protocol.Request) {
+	if c.s.detail.enabled.Load() {
+		c.s.detail.recordDelete(r.Key)
+	}
+	m := &c.ws.mutation
+	*m = engine.Mutation{Verb: engine.Delete, Key: r.Key}
+	if c.s.engine.Apply(m).Outcome == engine.Deleted {
+		c.ws.tally[deleteHits]++
+		c.reply(r, protocol.ReplyDeleted)
+		return
+	}
+	c.ws.tally[deleteMisses]++
+	c.reply(r, protocol.ReplyNotFound)
+}
+
+func (c *conn) flushAll(r *protocol.Request) {
+	now := c.s.engine.Now()
+	at := protocol.Deadline(r.Exptime, now)
+	if at <= now {
+		at = 0
+	}
+	c.s.engine.FlushAll(at)
+	c.s.flushedAt.Store(max(at, now))
+	c.reply(r, protocol.ReplyOK)
+}

@@ -1,0 +1,178 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"slices"
+
+	"github.com/memkeep/memkeep/cache-server/engine"
+	"github.com/memkeep/memkeep/cache-server/protocol"
+)
+
+const (
+	// maxValueHeader is the longest VALUE line but for its key.
+	maxValueHeader = len("VALUE ") + len(" 4294967295 2147483647 18446744073709551615\r\n")
+	// maxWaiters is how many connections may wait for memory for a large value at once.
+	maxWaiters = 64
+)
+
+// get answers the get family. False means that the connection is lost.
+func (c *conn) get(r *protocol.Request) bool {
+	deadline := int64(0)
+	touches := r.Command == protocol.Gat || r.Command == protocol.Gats
+	if touches {
+		deadline = protocol.Deadline(r.Exptime, c.s.engine.Now())
+	}
+	withCAS := r.Command == protocol.Gets || r.Command == protocol.Gats
+	keys, valid := validKeys(r.Keys)
+	if !valid && !touches {
+		c.ws.out = append(c.ws.out, protocol.ReplyBadFormat...)
+		return true
+	}
+	for key, rest := protocol.NextToken(keys); len(key) > 0; key, rest = protocol.NextToken(rest) {
+		if !valid {
+			// The keys before one that is too long are touched, and their values not sent.
+			c.touchOnly(key, deadline)
+			continue
+		}
+		hit, ok := c.appendItem(key, withCAS, touches, deadline)
+		if !ok {
+			c.ws.out = append(c.ws.out, protocol.ReplyWriteMemory...)
+			return true
+		}
+		c.countGet(key, hit, touches)
+		if len(c.ws.out) >= flushAt && !c.flush() {
+			return false
+		}
+	}
+	if !valid {
+		c.ws.out = append(c.ws.out, protocol.ReplyBadFormat...)
+		return true
+	}
+	c.ws.out = append(c.ws.out, protocol.ReplyEnd...)
+	return true
+}
+
+// validKeys cuts keys before the first that is too long, and tells whether there was none such.
+func validKeys(keys []byte) ([]byte, bool) {
+	rest := keys
+	for {
+		before := len(keys) - len(rest)
+		var key []byte
+		key, rest = protocol.NextToken(rest)
+		if len(key) > protocol.MaxKeyLen {
+			return keys[:before], false
+		}
+		if len(rest) == 0 {
+			return keys, true
+		}
+	}
+}
+
+func (c *conn) touchOnly(key []byte, deadline int64) {
+	m := &c.ws.mutation
+	*m = engine.Mutation{Verb: engine.Touch, Key: key, Expires: deadline}
+	c.countGet(key, c.s.engine.Apply(m).Outcome == engine.Touched, true)
+}
+
+func (c *conn) countGet(key []byte, hit, touches bool) {
+	t := &c.ws.tally
+	switch {
+	case touches && hit:
+		t[cmdTouch]++
+		t[touchHits]++
+	case touches:
+		t[cmdTouch]++
+		t[touchMisses]++
+	case hit:
+		t[cmdGet]++
+		t[getHits]++
+	default:
+		t[cmdGet]++
+		t[getMisses]++
+	}
+	if c.s.detail.enabled.Load() {
+		c.s.detail.recordGet(key, hit)
+	}
+}
+
+// read asks the engine for an item and appends its value to dst.
+func (c *conn) read(dst, key []byte, touches bool, deadline int64) ([]byte, engine.Item, bool) {
+	if touches {
+		return c.s.engine.GetAndTouch(dst, key, deadline)
+	}
+	return c.s.engine.Get(dst, key)
+}
+
+// appendItem appends one item with its header to the replies. ok is false when there is no memory for it.
+//
+// The header goes before the value but is known only after it was read. So room is left for a header as long
+// as the last one was, and the value is moved where that was wrong.
+func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hit, ok bool) {
+	ws := c.ws
+	base := len(ws.out)
+	gap := base + len("VALUE ") + len(key) + c.suffix
+	before := ws.out
+	out, item, hit := c.read(slices.Grow(ws.out, gap-base)[:gap], key, touches, deadline)
+	if !hit {
+		return false, true
+	}
+	if grown := int64(cap(out)); grown > outputSize && grown > c.outHeld && !c.holdOutput(grown) {
+		ws.out = before
+		if out, item, hit, ok = c.readLater(key, item.Size, touches, deadline); !hit || !ok {
+			return hit, ok
+		}
+		base = 0
+		gap = len("VALUE ") + len(key) + c.suffix
+	}
+	var buf [maxValueHeader + protocol.MaxKeyLen]byte
+	header := buf[:0]
+	if withCAS {
+		header = protocol.AppendValueHeaderCAS(header, key, item.Flags, item.Size, item.CAS)
+	} else {
+		header = protocol.AppendValueHeader(header, key, item.Flags, item.Size)
+	}
+	if move := base + len(header) - gap; move != 0 {
+		out = slices.Grow(out, max(move, 0))[:len(out)+move]
+		copy(out[gap+move:], out[gap:gap+item.Size])
+	}
+	copy(out[base:], header)
+	c.suffix = len(header) - len("VALUE ") - len(key)
+	ws.out = append(out, "\r\n"...)
+	return true, true
+}
+
+// holdOutput takes what a large output buffer needs from the budget.
+func (c *conn) holdOutput(n int64) bool {
+	if !c.s.transfer.try(n - c.outHeld) {
+		return false
+	}
+	c.outHeld = n
+	return true
+}
+
+// readLater sends what there is, waits for memory for a value of about the given size, and reads it anew.
+func (c *conn) readLater(key []byte, size int, touches bool, deadline int64,
+) (out []byte, item engine.Item, hit, ok bool) {
+	if !c.flush() {
+		return nil, item, false, false
+	}
+	if c.s.waiters.Add(1) > maxWaiters {
+		c.s.waiters.Add(-1)
+		return nil, item, false, false
+	}
+	defer c.s.waiters.Add(-1)
+	room := size + maxValueHeader + protocol.MaxKeyLen + 64
+	if !c.s.transfer.wait(context.Background(), int64(room), c.s.cfg.Timeouts.Budget) {
+		return nil, item, false, false
+	}
+	c.outHeld = int64(room)
+	c.ws.out = make([]byte, 0, room)
+	out, item, hit = c.read(c.ws.out[:len("VALUE ")+len(key)+c.suffix], key, touches, deadline)
+	if hit && cap(out) > room && !c.holdOutput(int64(cap(out))) {
+		return nil, item, false, false // it was replaced by a larger one meanwhile
+	}
+	return out, item, hit, true
+}

@@ -1,0 +1,231 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metric is one metric and how its samples come about.
+type metric struct {
+	desc    *prometheus.Desc
+	kind    prometheus.ValueType
+	collect func(*snapshot, emit)
+}
+
+// emit gives one sample of a metric.
+type emit func(value float64, labels ...string)
+
+// Collector exports a server under the names of prometheus/memcached_exporter, so that dashboards and alerts
+// that people have keep working, and what is our own under memkeep_cache.
+type Collector struct {
+	server  *Server
+	metrics []metric
+}
+
+// NewCollector makes a collector. build is the version of the binary.
+func NewCollector(s *Server, build string) *Collector {
+	metrics := append(memcachedMetrics(), slabMetrics()...)
+	return &Collector{server: s, metrics: append(metrics, ownMetrics(build)...)}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		ch <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	snap := c.server.snapshot()
+	for _, m := range c.metrics {
+		m.collect(snap, func(value float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+		})
+	}
+}
+
+func newMetric(kind prometheus.ValueType, name, help string, labels []string, collect func(*snapshot, emit)) metric {
+	return metric{desc: prometheus.NewDesc(name, help, labels, nil), kind: kind, collect: collect}
+}
+
+func gauge(name, help string, value func(*snapshot) float64) metric {
+	return newMetric(prometheus.GaugeValue, name, help, nil, func(s *snapshot, e emit) { e(value(s)) })
+}
+
+func count(name, help string, value func(*snapshot) float64) metric {
+	return newMetric(prometheus.CounterValue, name, help, nil, func(s *snapshot, e emit) { e(value(s)) })
+}
+
+func memcachedMetrics() []metric {
+	return []metric{
+		gauge("memcached_up", "Whether the cache answers.", func(*snapshot) float64 { return 1 }),
+		count("memcached_uptime_seconds", "Seconds since the cache was started.",
+			func(s *snapshot) float64 { return s.uptime.Seconds() }),
+		gauge("memcached_time_seconds", "The cache's clock, in Unix seconds.",
+			func(s *snapshot) float64 { return float64(s.now.Unix()) }),
+		newMetric(prometheus.GaugeValue, "memcached_version", "The memcached version that the cache stands in for.",
+			[]string{"version"}, func(s *snapshot, e emit) { e(1, s.version) }),
+		count("memcached_process_user_cpu_seconds_total", "CPU time spent in user mode.",
+			func(s *snapshot) float64 { return s.user.Seconds() }),
+		count("memcached_process_system_cpu_seconds_total", "CPU time spent in the kernel.",
+			func(s *snapshot) float64 { return s.system.Seconds() }),
+		count("memcached_read_bytes_total", "Bytes received from clients.",
+			func(s *snapshot) float64 { return s.count(bytesRead) }),
+		count("memcached_written_bytes_total", "Bytes sent to clients.",
+			func(s *snapshot) float64 { return s.count(bytesWritten) }),
+		gauge("memcached_current_connections", "Connected clients.",
+			func(s *snapshot) float64 { return float64(s.conns) }),
+		gauge("memcached_max_connections", "How many clients may be connected.",
+			func(s *snapshot) float64 { return float64(s.maxConns) }),
+		count("memcached_connections_total", "Connections accepted.",
+			func(s *snapshot) float64 { return float64(s.accepted) }),
+		count("memcached_connections_rejected_total", "Connections refused because too many were open.",
+			func(s *snapshot) float64 { return float64(s.refused[reasonTooMany]) }),
+		count("memcached_connections_yielded_total", "Connections that let others go first; always 0.", zero),
+		count("memcached_connections_listener_disabled_total", "Times that accepting a connection failed.",
+			func(s *snapshot) float64 { return float64(s.acceptErrors) }),
+		gauge("memcached_accepting_connections", "Whether new connections are accepted.",
+			func(s *snapshot) float64 { return oneIf(!s.draining) }),
+		gauge("memcached_current_bytes", "Bytes of the items held.",
+			func(s *snapshot) float64 { return float64(s.engine.Bytes) }),
+		gauge("memcached_limit_bytes", "Bytes that items and index may take.",
+			func(s *snapshot) float64 { return float64(s.engine.LimitBytes) }),
+		gauge("memcached_malloced_bytes", "Bytes mapped for items and index.",
+			func(s *snapshot) float64 { return float64(s.engine.MappedBytes) }),
+		newMetric(prometheus.CounterValue, "memcached_commands_total", "Commands by name and outcome.",
+			[]string{"command", "status"}, collectCommands),
+		gauge("memcached_current_items", "Items held.",
+			func(s *snapshot) float64 { return float64(s.engine.CurrItems) }),
+		count("memcached_items_total", "Items stored.",
+			func(s *snapshot) float64 { return float64(s.engine.TotalItems) }),
+		count("memcached_items_evicted_total", "Unexpired items removed to make room.",
+			func(s *snapshot) float64 { return float64(s.engine.Evictions) }),
+		count("memcached_items_reclaimed_total", "Expired items whose room was taken back.",
+			func(s *snapshot) float64 { return float64(s.engine.Reclaimed) }),
+		count("memcached_item_too_large_total", "Values refused for their size.",
+			func(s *snapshot) float64 { return s.count(storeTooLarge) }),
+		count("memcached_item_no_memory_total", "Values refused because there was no room.",
+			func(s *snapshot) float64 { return s.count(storeNoMemory) }),
+		count("memcached_direct_reclaims_total", "Reclaims done by a request itself; always 0.", zero),
+		gauge("memcached_lru_crawler_enabled", "Whether a crawler runs; always 0.", zero),
+		count("memcached_lru_crawler_starts_total", "Starts of a crawler; always 0.", zero),
+		count("memcached_lru_crawler_reclaimed_total", "Items reclaimed by a crawler; always 0.", zero),
+		count("memcached_lru_crawler_items_checked_total", "Items seen by a crawler; always 0.", zero),
+	}
+}
+
+func zero(*snapshot) float64 { return 0 }
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// collectCommands gives commands by outcome. What cas counts is not counted as set once more.
+func collectCommands(s *snapshot, e emit) {
+	for _, c := range []struct {
+		counter         counter
+		command, status string
+	}{
+		{getHits, "get", "hit"}, {getMisses, "get", "miss"},
+		{deleteHits, "delete", "hit"}, {deleteMisses, "delete", "miss"},
+		{incrHits, "incr", "hit"}, {incrMisses, "incr", "miss"},
+		{decrHits, "decr", "hit"}, {decrMisses, "decr", "miss"},
+		{casHits, "cas", "hit"}, {casMisses, "cas", "miss"}, {casBadval, "cas", "badval"},
+		{touchHits, "touch", "hit"}, {touchMisses, "touch", "miss"},
+		{cmdFlush, "flush", "hit"},
+	} {
+		e(s.count(c.counter), c.command, c.status)
+	}
+	e(max(s.count(cmdSet)-s.count(casHits)-s.count(casMisses)-s.count(casBadval), 0), "set", "hit")
+}
+
+// slabMetrics show the arena as one slab class, because dashboards and alerts ask for slabs.
+func slabMetrics() []metric {
+	slab := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) metric {
+		return newMetric(kind, "memcached_slab_"+name, help, []string{"slab"}, func(s *snapshot, e emit) {
+			e(value(s), virtualClass)
+		})
+	}
+	const g, c = prometheus.GaugeValue, prometheus.CounterValue
+	return []metric{
+		slab(g, "current_items", "Items in the class.",
+			func(s *snapshot) float64 { return float64(s.engine.CurrItems) }),
+		slab(c, "items_evicted_total", "Unexpired items removed from the class to make room.",
+			func(s *snapshot) float64 { return float64(s.engine.Evictions) }),
+		slab(c, "items_evicted_unfetched_total", "Evicted items that were never read.",
+			func(s *snapshot) float64 { return float64(s.engine.EvictedUnfetched) }),
+		slab(c, "items_expired_unfetched_total", "Expired items that were never read.",
+			func(s *snapshot) float64 { return float64(s.engine.ExpiredUnfetched) }),
+		slab(c, "items_reclaimed_total", "Expired items whose room was taken back.",
+			func(s *snapshot) float64 { return float64(s.engine.Reclaimed) }),
+		slab(c, "items_outofmemory_total", "Items that found no room.",
+			func(s *snapshot) float64 { return float64(s.engine.OutOfMemory) }),
+		slab(g, "chunk_size_bytes", "Size of a chunk, here a page.",
+			func(*snapshot) float64 { return pageSize }),
+		slab(g, "chunks_per_page", "Chunks of a page.", func(*snapshot) float64 { return 1 }),
+		slab(g, "current_pages", "Pages mapped.", func(s *snapshot) float64 { return float64(s.pages) }),
+		slab(g, "current_chunks", "Chunks mapped.", func(s *snapshot) float64 { return float64(s.pages) }),
+		slab(g, "chunks_used", "Chunks that items fill.",
+			func(s *snapshot) float64 { return float64(s.pagesUsed) }),
+		slab(g, "chunks_free", "Chunks without items.",
+			func(s *snapshot) float64 { return float64(s.pages - s.pagesUsed) }),
+		slab(g, "mem_requested_bytes", "Bytes of the items in the class.",
+			func(s *snapshot) float64 { return float64(s.engine.Bytes) }),
+		newMetric(c, "memcached_slab_commands_total", "Commands by class, name and outcome.",
+			[]string{"slab", "command", "status"}, func(s *snapshot, e emit) {
+				collectCommands(s, func(v float64, labels ...string) {
+					if labels[1] != "miss" {
+						e(v, virtualClass, labels[0], labels[1])
+					}
+				})
+			}),
+		newMetric(c, "memcached_slab_lru_hits_total", "Reads by class and queue.", []string{"slab", "lru"},
+			func(s *snapshot, e emit) {
+				for _, lru := range []string{"hot", "warm", "temporary"} {
+					e(0, virtualClass, lru)
+				}
+				e(s.count(getHits), virtualClass, "cold")
+			}),
+	}
+}
+
+func ownMetrics(build string) []metric {
+	return []metric{
+		newMetric(prometheus.GaugeValue, "memkeep_cache_build_info", "The version of this cache server.",
+			[]string{"version", "goversion"}, func(_ *snapshot, e emit) { e(1, build, runtime.Version()) }),
+		newMetric(prometheus.CounterValue, "memkeep_cache_connections_refused_total",
+			"Connections refused before anything was read, by reason.", []string{"reason"},
+			func(s *snapshot, e emit) { collectReasons(s.refused, e) }),
+		newMetric(prometheus.CounterValue, "memkeep_cache_connections_closed_total",
+			"Connections closed by the server, by reason.", []string{"reason"},
+			func(s *snapshot, e emit) { collectReasons(s.closed, e) }),
+		count("memkeep_cache_connections_drained_total", "Connections that were open when draining began.",
+			func(s *snapshot) float64 { return float64(s.drained) }),
+		gauge("memkeep_cache_held_bytes", "Bytes held for requests and replies in transit.",
+			func(s *snapshot) float64 { return float64(s.held) }),
+		gauge("memkeep_cache_held_limit_bytes", "Bytes that may be held for requests and replies in transit.",
+			func(s *snapshot) float64 { return float64(s.heldLimit) }),
+		gauge("memkeep_cache_held_peak_bytes", "Most bytes ever held for requests and replies in transit.",
+			func(s *snapshot) float64 { return float64(s.heldPeak) }),
+	}
+}
+
+func collectReasons(reasons map[string]uint64, e emit) {
+	for reason, n := range reasons {
+		e(float64(n), reason)
+	}
+}
+
+// duration since the start is rounded, so that two scrapes of one moment agree.
+func (s *Server) uptime() time.Duration {
+	return time.Since(s.started).Truncate(time.Millisecond)
+}

@@ -1,0 +1,315 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/memkeep/memkeep/cache-server/engine"
+	"github.com/memkeep/memkeep/cache-server/protocol"
+)
+
+// stat is one line of statistics.
+type stat struct {
+	name, value string
+}
+
+// stats answers the stats command and its sub-commands. Refused ones have been answered before.
+func (c *conn) stats(r *protocol.Request) {
+	ws := c.ws
+	c.s.counts.add(&ws.tally)
+	switch sub := string(r.Args[0]); sub {
+	case "":
+		c.appendStats(c.s.generalStats())
+	case "settings":
+		c.appendStats(c.s.settingsStats())
+	case "items":
+		c.appendStats(c.s.itemStats())
+	case "slabs":
+		c.appendStats(c.s.slabStats())
+	case "sizes", "sizes_enable", "sizes_disable":
+		// Counting sizes by item costs memory for every item; it is off for good.
+		c.appendStats([]stat{{"sizes_status", "disabled"}})
+	case "conns":
+		c.appendStats(c.s.connStats())
+	case "reset":
+		c.s.resetStats()
+		ws.out = append(ws.out, protocol.ReplyReset...)
+	case "detail":
+		c.statsDetail(string(r.Args[1]))
+	case "cachedump":
+		ws.out = protocol.AppendNotAllowed(ws.out, "stats cachedump")
+	default:
+		ws.out = append(ws.out, protocol.ReplyError...)
+	}
+}
+
+func (c *conn) appendStats(stats []stat) {
+	for _, st := range stats {
+		c.ws.out = protocol.AppendStat(c.ws.out, st.name, st.value)
+	}
+	c.ws.out = append(c.ws.out, protocol.ReplyEnd...)
+}
+
+func (c *conn) statsDetail(what string) {
+	switch what {
+	case "on":
+		c.s.detail.enabled.Store(true)
+		c.ws.out = append(c.ws.out, protocol.ReplyOK...)
+	case "off":
+		c.s.detail.enabled.Store(false)
+		c.ws.out = append(c.ws.out, protocol.ReplyOK...)
+	case "dump":
+		c.ws.out = c.s.detail.appendDump(c.ws.out)
+		c.ws.out = append(c.ws.out, protocol.ReplyEnd...)
+	default:
+		c.ws.out = append(c.ws.out, protocol.ReplyDetailUsage...)
+	}
+}
+
+func (s *Server) resetStats() {
+	s.counts.reset()
+	s.accepted.Store(0)
+	for _, n := range s.refusals {
+		n.Store(0)
+	}
+	s.acceptErrs.Store(0)
+	s.disabledUs.Store(0)
+	s.detail.reset()
+	s.engine.ResetStats()
+}
+
+// numConns is how many clients are connected.
+func (s *Server) numConns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// processTimes are the CPU times of the process in user and system mode.
+func processTimes() (user, system time.Duration) {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0, 0
+	}
+	return time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano())
+}
+
+func seconds(d time.Duration) string {
+	return fmt.Sprintf("%d.%06d", d/time.Second, d%time.Second/time.Microsecond)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func number[T int | int64 | uint64](n T) string {
+	return fmt.Sprint(n)
+}
+
+// generalStats has memcached's keys in memcached's order. What has no counterpart here stays 0.
+func (s *Server) generalStats() []stat {
+	e := s.engine.Stats()
+	user, system := processTimes()
+	conns, held := s.numConns(), s.transfer.used.Load()
+	count := func(i counter) string { return number(s.counts.get(i)) }
+	return []stat{
+		{"pid", number(os.Getpid())},
+		{"uptime", number(int64(time.Since(s.started).Seconds()))},
+		{"time", number(time.Now().Unix())},
+		{"version", s.cfg.Version},
+		{"libevent", "none"},
+		{"pointer_size", number(strconv.IntSize)},
+		{"rusage_user", seconds(user)},
+		{"rusage_system", seconds(system)},
+		{"max_connections", number(s.cfg.MaxConnections)},
+		{"curr_connections", number(conns)},
+		{"total_connections", number(s.accepted.Load())},
+		{"rejected_connections", number(s.rejected())},
+		{"connection_structures", number(conns)},
+		{"response_obj_oom", number(s.closes[reasonSlowReader].Load())},
+		{"response_obj_count", "0"},
+		{"response_obj_bytes", number(held)},
+		{"read_buf_count", "0"},
+		{"read_buf_bytes", "0"},
+		{"read_buf_bytes_free", "0"},
+		{"read_buf_oom", number(s.closes[reasonNoMemory].Load())},
+		{"reserved_fds", "20"},
+		{"cmd_get", count(cmdGet)},
+		{"cmd_set", count(cmdSet)},
+		{"cmd_flush", count(cmdFlush)},
+		{"cmd_touch", count(cmdTouch)},
+		{"cmd_meta", "0"},
+		{"get_hits", count(getHits)},
+		{"get_misses", count(getMisses)},
+		{"get_expired", "0"},
+		{"get_flushed", "0"},
+		{"delete_misses", count(deleteMisses)},
+		{"delete_hits", count(deleteHits)},
+		{"incr_misses", count(incrMisses)},
+		{"incr_hits", count(incrHits)},
+		{"decr_misses", count(decrMisses)},
+		{"decr_hits", count(decrHits)},
+		{"cas_misses", count(casMisses)},
+		{"cas_hits", count(casHits)},
+		{"cas_badval", count(casBadval)},
+		{"touch_hits", count(touchHits)},
+		{"touch_misses", count(touchMisses)},
+		{"store_too_large", count(storeTooLarge)},
+		{"store_no_memory", count(storeNoMemory)},
+		{"auth_cmds", "0"},
+		{"auth_errors", "0"},
+		{"bytes_read", count(bytesRead)},
+		{"bytes_written", count(bytesWritten)},
+		{"limit_maxbytes", number(e.LimitBytes)},
+		{"accepting_conns", s.accepting()},
+		{"listen_disabled_num", number(s.acceptErrs.Load())},
+		{"time_in_listen_disabled_us", number(s.disabledUs.Load())},
+		{"threads", number(s.cfg.Settings.Threads)},
+		{"conn_yields", "0"},
+		{"hash_power_level", "0"},
+		{"hash_bytes", "0"},
+		{"hash_is_expanding", "0"},
+		{"slab_reassign_rescues", "0"},
+		{"slab_reassign_chunk_rescues", "0"},
+		{"slab_reassign_evictions_nomem", "0"},
+		{"slab_reassign_inline_reclaim", "0"},
+		{"slab_reassign_busy_items", "0"},
+		{"slab_reassign_busy_deletes", "0"},
+		{"slab_reassign_running", "0"},
+		{"slabs_moved", "0"},
+		{"lru_crawler_running", "0"},
+		{"lru_crawler_starts", "0"},
+		{"lru_maintainer_juggles", "0"},
+		{"malloc_fails", number(e.OutOfMemory)},
+		{"log_worker_dropped", "0"},
+		{"log_worker_written", "0"},
+		{"log_watcher_skipped", "0"},
+		{"log_watcher_sent", "0"},
+		{"log_watchers", "0"},
+		{"unexpected_napi_ids", "0"},
+		{"round_robin_fallback", "0"},
+		{"bytes", number(e.Bytes)},
+		{"curr_items", number(e.CurrItems)},
+		{"total_items", number(e.TotalItems)},
+		{"slab_global_page_pool", "0"},
+		{"expired_unfetched", number(e.ExpiredUnfetched)},
+		{"evicted_unfetched", number(e.EvictedUnfetched)},
+		{"evicted_active", "0"},
+		{"evictions", number(e.Evictions)},
+		{"reclaimed", number(e.Reclaimed)},
+		{"crawler_reclaimed", "0"},
+		{"crawler_items_checked", "0"},
+		{"lrutail_reflocked", "0"},
+		{"moves_to_cold", "0"},
+		{"moves_to_warm", "0"},
+		{"moves_within_lru", "0"},
+		{"direct_reclaims", "0"},
+		{"lru_bumps_dropped", "0"},
+	}
+}
+
+func (s *Server) rejected() uint64 {
+	return s.refusals[reasonTooMany].Load()
+}
+
+func (s *Server) accepting() string {
+	if s.draining.Load() {
+		return "0"
+	}
+	return "1"
+}
+
+// virtualClass is the one slab class that tools see: the engine has none.
+const virtualClass = "1"
+
+const pageSize = 1 << 20
+
+// itemStats is empty while nothing is stored, as in memcached.
+func (s *Server) itemStats() []stat {
+	e := s.engine.Stats()
+	if e.CurrItems == 0 {
+		return nil
+	}
+	values := []stat{
+		{"number", number(e.CurrItems)}, {"number_hot", "0"}, {"number_warm", "0"},
+		{"number_cold", number(e.CurrItems)}, {"age_hot", "0"}, {"age_warm", "0"}, {"age", "0"},
+		{"mem_requested", number(e.Bytes)}, {"evicted", number(e.Evictions)}, {"evicted_nonzero", "0"},
+		{"evicted_time", "0"}, {"outofmemory", number(e.OutOfMemory)}, {"tailrepairs", "0"},
+		{"reclaimed", number(e.Reclaimed)}, {"expired_unfetched", number(e.ExpiredUnfetched)},
+		{"evicted_unfetched", number(e.EvictedUnfetched)}, {"evicted_active", "0"},
+		{"crawler_reclaimed", "0"}, {"crawler_items_checked", "0"}, {"lrutail_reflocked", "0"},
+		{"moves_to_cold", "0"}, {"moves_to_warm", "0"}, {"moves_within_lru", "0"}, {"direct_reclaims", "0"},
+		{"hits_to_hot", "0"}, {"hits_to_warm", "0"}, {"hits_to_cold", number(s.counts.get(getHits))},
+		{"hits_to_temp", "0"},
+	}
+	for i := range values {
+		values[i].name = "items:" + virtualClass + ":" + values[i].name
+	}
+	return values
+}
+
+// slabStats shows the arena as one class whose chunks are pages.
+func (s *Server) slabStats() []stat {
+	e := s.engine.Stats()
+	total := []stat{{"active_slabs", "0"}, {"total_malloced", number(e.MappedBytes)}}
+	if e.CurrItems == 0 {
+		return total
+	}
+	total[0].value = "1"
+	pages, used := slabPages(e)
+	values := []stat{
+		{"chunk_size", number(pageSize)}, {"chunks_per_page", "1"}, {"total_pages", number(pages)},
+		{"total_chunks", number(pages)}, {"used_chunks", number(used)}, {"free_chunks", number(pages - used)},
+		{"free_chunks_end", "0"}, {"get_hits", number(s.counts.get(getHits))},
+		{"cmd_set", number(s.counts.get(cmdSet))}, {"delete_hits", number(s.counts.get(deleteHits))},
+		{"incr_hits", number(s.counts.get(incrHits))}, {"decr_hits", number(s.counts.get(decrHits))},
+		{"cas_hits", number(s.counts.get(casHits))}, {"cas_badval", number(s.counts.get(casBadval))},
+		{"touch_hits", number(s.counts.get(touchHits))},
+	}
+	for i := range values {
+		values[i].name = virtualClass + ":" + values[i].name
+	}
+	return append(values, total...)
+}
+
+// slabPages is how many pages the arena has mapped, and how many its items fill.
+func slabPages(e engine.Stats) (pages, used int64) {
+	pages = (e.MappedBytes + pageSize - 1) / pageSize
+	used = min((e.Bytes+pageSize-1)/pageSize, pages)
+	return pages, used
+}
+
+// connStats lists the connections by number. In place of a file descriptor it has the number of the
+// connection, and its state is always the same: whoever is answered is not being read from.
+func (s *Server) connStats() []stat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	slices.SortFunc(conns, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
+	now := time.Now().Unix()
+	var stats []stat
+	for _, c := range conns {
+		prefix := number(c.id) + ":"
+		local, remote := c.nc.LocalAddr(), c.nc.RemoteAddr()
+		stats = append(stats,
+			stat{prefix + "addr", remote.Network() + ":" + remote.String()},
+			stat{prefix + "listen_addr", local.Network() + ":" + local.String()},
+			stat{prefix + "state", "conn_read"},
+			stat{prefix + "secs_since_last_cmd", number(now - c.lastCommand.Load())})
+	}
+	return stats
+}
