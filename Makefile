@@ -5,14 +5,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CLUSTER        ?= dev
-NODES          ?= 1
-CNI            ?= cilium
 IMAGE_REGISTRY ?= memkeep.io
 FUZZTIME       ?= 30s
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
 KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
 VERSION        := $(shell cat VERSION)
-export CLUSTER NODES CNI IMAGE_REGISTRY MEMKEEP_CACHE KUBEBUILDER_ASSETS VERSION
+export CLUSTER IMAGE_REGISTRY MEMKEEP_CACHE KUBEBUILDER_ASSETS VERSION
 
 # One set of flags everywhere: -trimpath changes the build cache's keys.
 export GOFLAGS := -trimpath -buildvcs=false
