@@ -1,0 +1,233 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// keeperPeriod is how often the keeper looks for work; the real clock is as fine.
+	keeperPeriod = 100 * time.Millisecond
+	// keeperQuantum bounds what it works per period, unless the budget has fallen.
+	keeperQuantum = 2 * time.Millisecond
+	// keeperRecords bounds what it does under one hold of a lock.
+	keeperRecords = 64
+)
+
+// keeper is the goroutine that does what no request should wait for.
+type keeper struct {
+	kick, quit, done chan struct{}
+	once             sync.Once
+	crawl            crawl
+}
+
+func (k *keeper) start(e *Engine) {
+	k.kick, k.quit, k.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go k.run(e)
+}
+
+func (k *keeper) stop() {
+	k.once.Do(func() { close(k.quit) })
+	<-k.done
+}
+
+func (k *keeper) wake() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) run(e *Engine) {
+	defer close(k.done)
+	ticker := time.NewTicker(keeperPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-k.quit:
+			return
+		case <-k.kick:
+		case <-ticker.C:
+		}
+		for e.maintain(time.Now().Add(keeperQuantum)) {
+			select {
+			case <-k.quit:
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+	}
+}
+
+// maintain does a slice of the keeper's work. It reports whether the budget is still exceeded.
+func (e *Engine) maintain(deadline time.Time) (more bool) {
+	if e.clock == nil {
+		e.second.Store(e.realSecond())
+	}
+	now := e.tick()
+	for more = true; more && time.Now().Before(deadline); {
+		more = e.shrink()
+	}
+	for i := range e.parts {
+		e.parts[i].tend()
+	}
+	e.balance(now)
+	e.crawlExpired(now, deadline)
+	return more
+}
+
+// shrink gives one unit back to the kernel if the budget is exceeded, or evicts towards it.
+func (e *Engine) shrink() bool {
+	over, done := e.pool.shed()
+	return over && (done || e.evictSomewhere())
+}
+
+// tend carries the index's resize on, and lets it shrink.
+func (p *partition) tend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.trimIndex()
+	}
+}
+
+// trimIndex takes a step towards a smaller index if much of it is empty. It reports whether it did
+// something.
+func (p *partition) trimIndex() bool {
+	x := &p.idx
+	if x.resizing() {
+		p.sweep(keeperRecords)
+		return true
+	}
+	if x.shrink() {
+		return true
+	}
+	if x.over(loadSoft - 10) {
+		return false
+	}
+	u := x.trim()
+	if u == 0 {
+		return false
+	}
+	p.units.Add(-1)
+	p.pool.free(u)
+	return true
+}
+
+// balance lets the partition with the most units give some, if memory is short and another has far
+// less than its share: a large value may have taken them there.
+func (e *Engine) balance(now int64) {
+	if e.pool.room.Load() > 0 {
+		return
+	}
+	share := e.pool.share.Load()
+	rich, least := &e.parts[0], e.parts[0].units.Load()
+	for i := range e.parts {
+		n := e.parts[i].units.Load()
+		least = min(least, n)
+		if n > rich.units.Load() {
+			rich = &e.parts[i]
+		}
+	}
+	if least >= share-share/8-1 {
+		return
+	}
+	for range 16 {
+		if rich.units.Load() <= share+share/8+1 || !rich.giveSome(now) {
+			return
+		}
+	}
+}
+
+// crawl is where the search for expired items stands. Segments are walked round by round; those whose
+// earliest expiry has not come are passed over.
+type crawl struct {
+	unit    unit // the unit at hand; 0 between two rounds
+	last    unit // where the round ends
+	cursor  uint32
+	seq     uint64
+	second  int64  // when the round began
+	barrier uint64 // the flush that this round looks for
+	flushed uint64 // the flush that earlier rounds have cleared
+}
+
+// crawlExpired reclaims expired and flushed items until the deadline, and begins one round a second.
+func (e *Engine) crawlExpired(now int64, deadline time.Time) {
+	c := &e.keeper.crawl
+	if c.unit == 0 {
+		if now == c.second {
+			return
+		}
+		e.pool.mu.Lock()
+		c.last = e.pool.high
+		e.pool.mu.Unlock()
+		c.unit, c.cursor, c.second, c.barrier = 1, 0, now, e.barrier.Load()
+	}
+	for n := 0; c.unit <= c.last; n++ {
+		if n%8 == 7 && !time.Now().Before(deadline) {
+			return
+		}
+		if e.crawlUnit(c, now) {
+			c.unit, c.cursor = c.unit+1, 0
+		}
+	}
+	c.unit, c.flushed = 0, c.barrier
+}
+
+func isSegment(state uint32) bool { return state == unitOpen || state == unitSealed }
+
+// crawlUnit walks a part of one unit. It reports whether it is done with it.
+func (e *Engine) crawlUnit(c *crawl, now int64) bool {
+	d := e.arena.desc(c.unit)
+	if !isSegment(atomic.LoadUint32(&d.state)) {
+		return true
+	}
+	// The unit may change hands before the lock is held, so all is checked again under it.
+	id := int(d.part)
+	if id >= len(e.parts) {
+		return true
+	}
+	p := &e.parts[id]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || !isSegment(d.state) || d.part != p.id || c.cursor > 0 && d.seq != c.seq {
+		return true
+	}
+	if c.cursor == 0 {
+		due := d.minExp != 0 && e.epoch+int64(d.minExp) <= now
+		if !due && c.barrier == c.flushed {
+			return true
+		}
+		c.seq, d.minExp = d.seq, 0
+	}
+	start := e.arena.start(c.unit)
+	for range keeperRecords {
+		if c.cursor >= d.used {
+			return true
+		}
+		r := start + ref(c.cursor)
+		c.cursor += e.arena.recordSize(r)
+		h := e.arena.header(r)
+		if h.bits&(bitDead|bitFragment) != 0 {
+			continue
+		}
+		if !p.gone(h, now) {
+			p.noteExpiry(r, h.exp)
+			continue
+		}
+		if at := p.idx.findRef(p.hash(e.arena.key(r, h)), r); at.slot != nil {
+			p.countReclaimed(h)
+			p.removeItem(at)
+			if !isSegment(d.state) {
+				return true
+			}
+		}
+	}
+	return false
+}

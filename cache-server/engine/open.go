@@ -1,0 +1,136 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"hash/maphash"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	minUnitShift = 14
+	maxUnitShift = 18
+	// unitsWanted is how many units a budget is cut into, within the bounds of their size.
+	unitsWanted = 1024
+	// unitsPerPartition is how many units each partition should have to itself.
+	unitsPerPartition = 64
+	// unitsLeast is how many each needs: two of index, two open segments, one being drained, spares.
+	unitsLeast    = 8
+	maxPartitions = 256
+	// maxItem bounds MaxItemSize; it is memcached's own bound.
+	maxItem = 1 << 30
+)
+
+// Engine stores items within one budget of memory. Its methods may be called from any goroutine.
+type Engine struct {
+	arena *arena
+	pool  pool
+	parts []partition
+	seed  maphash.Seed
+	// maxItem is the largest item in bytes as ItemSize counts them.
+	maxItem int
+
+	cas     atomic.Uint64 // the last CAS given out
+	barrier atomic.Uint64 // items up to this CAS were flushed
+	flushAt atomic.Int64  // when the next flush is due
+	flushMu sync.Mutex
+
+	clock  func() int64 // the injected clock, or nil
+	start  time.Time
+	second atomic.Int64 // the real clock's second, kept by the keeper
+	epoch  int64        // expiry times are kept as seconds after it
+
+	// big lets one mutation at a time gather room from all partitions.
+	big    sync.Mutex
+	keeper keeper
+}
+
+// New makes an engine and starts its keeper, the goroutine that reclaims expired items, follows the
+// budget and tends the index. Close ends it.
+func New(cfg Config) (*Engine, error) {
+	if err := checkConfig(cfg); err != nil {
+		return nil, err
+	}
+	shift, count := geometry(cfg.MaxBytes)
+	a, err := newArena(cfg.MaxBytes, shift, count*4)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		arena: a, seed: maphash.MakeSeed(), maxItem: cfg.MaxItemSize, clock: cfg.Now, start: time.Now(),
+		parts: make([]partition, count),
+	}
+	e.pool.a, e.pool.parts = a, int64(count)
+	e.pool.setBudget(cfg.MaxBytes)
+	e.flushAt.Store(never)
+	e.second.Store(e.realSecond())
+	e.epoch = e.Now() - 2
+	for i := range e.parts {
+		if !e.parts[i].init(e, i) {
+			_ = a.close()
+			return nil, fmt.Errorf("MaxBytes %d does not hold %d partitions", cfg.MaxBytes, count)
+		}
+	}
+	e.keeper.start(e)
+	return e, nil
+}
+
+func checkConfig(cfg Config) error {
+	if cfg.MaxBytes < MinBytes {
+		return fmt.Errorf("MaxBytes %d is below the minimum %d", cfg.MaxBytes, MinBytes)
+	}
+	if cfg.MaxBytes > maxReserve {
+		return fmt.Errorf("MaxBytes %d is above the maximum %d", cfg.MaxBytes, int64(maxReserve))
+	}
+	if cfg.MaxItemSize < MinItemSize {
+		return fmt.Errorf("MaxItemSize %d is below the minimum %d", cfg.MaxItemSize, MinItemSize)
+	}
+	if most := min(cfg.MaxBytes/2, maxItem); int64(cfg.MaxItemSize) > most {
+		return fmt.Errorf("MaxItemSize %d is above the maximum %d for MaxBytes %d", cfg.MaxItemSize, most, cfg.MaxBytes)
+	}
+	return nil
+}
+
+// geometry chooses the size of a unit and the number of partitions, a power of two.
+func geometry(budget int64) (shift uint, count int) {
+	shift = uint(bits.Len64(uint64(budget/unitsWanted)) - 1)
+	shift = min(max(shift, minUnitShift), maxUnitShift)
+	count = 1
+	for count < 4*runtime.GOMAXPROCS(0) && count < maxPartitions {
+		count *= 2
+	}
+	for count > 1 && budget>>shift < int64(count*unitsPerPartition) {
+		count /= 2
+	}
+	return shift, count
+}
+
+// Close ends the keeper and frees the memory. Gets then miss and mutations are OutOfMemory.
+func (e *Engine) Close() error {
+	e.keeper.stop()
+	e.big.Lock()
+	defer e.big.Unlock()
+	closed := false
+	for i := range e.parts {
+		p := &e.parts[i]
+		p.mu.Lock()
+		closed = p.closed
+		p.closed = true
+		p.mu.Unlock()
+	}
+	if closed {
+		return nil
+	}
+	return e.arena.close()
+}
+
+// partition is where a hash belongs.
+func (e *Engine) partition(h uint64) *partition {
+	return &e.parts[h&uint64(len(e.parts)-1)]
+}

@@ -1,0 +1,253 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// The two queues of the S3-FIFO discipline.
+const (
+	queueSmall = 0
+	queueMain  = 1
+)
+
+const (
+	// keepSpares is how many units a partition keeps when memory is short. Writers leave at least one:
+	// moving survivors out of one segment never opens more than one other.
+	keepSpares = 2
+	freqMax    = 3
+)
+
+// queue is a list of sealed segments in the order of their sealing.
+type queue struct {
+	oldest, newest unit
+	units          int // segments of this queue, the open and the draining one included
+}
+
+type counters struct {
+	items, bytes                      int64
+	total                             uint64
+	evictions, evictedUnfetched       uint64
+	reclaimed, expiredUnfetched       uint64
+	outOfMemory, tooLarge, indexDrops uint64
+}
+
+// partition holds the items of one part of the hashes. Its lock covers all of it, and every byte of
+// the units that it owns.
+type partition struct {
+	mu     sync.Mutex
+	e      *Engine
+	a      *arena
+	pool   *pool
+	id     uint16
+	closed bool
+
+	idx    index
+	queues [2]queue
+	open   [2]unit
+	spare  unit // free units at hand
+	spares int
+	units  atomic.Int64 // all units owned, spares included
+	dead   int64        // bytes of dead records in segments
+
+	drain   drain
+	laps    int  // segments drained in a row that gave little room
+	cleanAt unit // where the search for segments with much dead room goes on
+
+	n counters
+	_ [64]byte
+}
+
+func (p *partition) init(e *Engine, id int) bool {
+	p.e, p.a, p.pool, p.id = e, e.arena, &e.pool, uint16(id)
+	first, spare := p.pool.alloc(false), p.pool.alloc(false)
+	if first == 0 || spare == 0 {
+		return false
+	}
+	p.idx.init(p.a, first)
+	p.own(first)
+	p.pushSpare(spare)
+	p.units.Store(2)
+	return true
+}
+
+func (p *partition) own(u unit) { p.a.desc(u).part = p.id }
+
+func (p *partition) pushSpare(u unit) {
+	d := p.a.desc(u)
+	d.part = p.id
+	atomic.StoreUint32(&d.state, unitSpare)
+	d.next = p.spare
+	p.spare = u
+	p.spares++
+}
+
+// takeSpare takes a unit for a segment or for the index. Its callers have made sure of a spare; memory
+// above the budget is the last resort that keeps a move under way from losing data.
+func (p *partition) takeSpare() unit {
+	u := p.spare
+	if u == 0 {
+		if u = p.pool.alloc(true); u != 0 {
+			p.units.Add(1)
+		}
+		return u
+	}
+	p.spare = p.a.desc(u).next
+	p.spares--
+	return u
+}
+
+// fetch gets one more spare from the pool, if there is one.
+func (p *partition) fetch() bool {
+	// The last units are for partitions that have less than their share.
+	room := p.pool.room.Load()
+	if share := p.pool.share.Load(); room <= 0 || room <= int64(len(p.e.parts)) && p.units.Load() > share+share/8+2 {
+		return false
+	}
+	u := p.pool.alloc(false)
+	if u == 0 {
+		return false
+	}
+	p.pushSpare(u)
+	p.units.Add(1)
+	return true
+}
+
+// giveUnit frees a unit that is in no list any more.
+func (p *partition) giveUnit(u unit) {
+	if p.spares < 1 || p.spares < keepSpares && p.pool.room.Load() >= 0 {
+		p.pushSpare(u)
+		return
+	}
+	p.units.Add(-1)
+	p.pool.free(u)
+}
+
+// trim gives spares above keep to the pool.
+func (p *partition) trim(keep int) {
+	for p.spares > keep {
+		u := p.takeSpare()
+		p.units.Add(-1)
+		p.pool.free(u)
+	}
+}
+
+// ensure makes room until there are count spares. It returns false if this partition has nothing left
+// to give. Items may have moved or gone after it.
+func (p *partition) ensure(count int, now int64) bool {
+	for p.spares < count {
+		if !p.fetch() && !p.reclaim(64, now) {
+			return false
+		}
+	}
+	p.laps = 0
+	return true
+}
+
+func (p *partition) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// gone reports whether an item has expired or was flushed.
+func (p *partition) gone(h *header, now int64) bool {
+	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || h.cas <= p.e.barrier.Load()
+}
+
+// lookup searches a visible item and removes one that has expired.
+func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
+	at, hd := p.idx.find(h, key)
+	if hd != nil && p.gone(hd, now) {
+		p.countReclaimed(hd)
+		p.removeItem(at)
+		return place{}, nil
+	}
+	return at, hd
+}
+
+func (p *partition) countReclaimed(h *header) {
+	p.n.reclaimed++
+	if h.bits&bitFetched == 0 {
+		p.n.expiredUnfetched++
+	}
+}
+
+// removeItem takes an item out of the index and kills its records.
+func (p *partition) removeItem(at place) {
+	r := slotRef(*at.slot)
+	p.idx.remove(at)
+	p.idx.items--
+	p.dropItem(r)
+}
+
+// dropItem kills the records of an item that is no longer in the index.
+func (p *partition) dropItem(r ref) {
+	p.n.items--
+	p.n.bytes -= p.a.itemSize(r, p.a.header(r))
+	p.killItem(r)
+}
+
+// indexRoom makes sure that one more entry finds room in the index.
+func (p *partition) indexRoom(now int64) bool {
+	x := &p.idx
+	p.sweep(sweepPerInsert)
+	if !x.over(loadSoft) {
+		return true
+	}
+	p.growIndex()
+	for x.over(loadHard) {
+		switch {
+		case x.resizing():
+			p.sweep(64)
+		case !p.ensure(keepSpares, now):
+			return false
+		default:
+			p.growIndex()
+			if !x.resizing() && x.over(loadHard) && !p.reclaim(64, now) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// growIndex gathers units for the index, a quarter of its size while memory is free, else what
+// eviction left at hand, and starts the resize once it is worth it.
+func (p *partition) growIndex() {
+	x := &p.idx
+	if x.resizing() {
+		return
+	}
+	used := int((x.n + padBuckets) >> x.shift)
+	for want := used + max(1, used/4); len(x.dir) < want; {
+		if !p.fetch() && p.spares < keepSpares {
+			break
+		}
+		u := p.takeSpare()
+		x.addUnit(u)
+		p.own(u)
+	}
+	x.grow()
+}
+
+// sweep carries a resize of the index on.
+func (p *partition) sweep(buckets int) {
+	if p.idx.resizing() {
+		p.idx.step(p.e.seed, buckets, p.lose)
+	}
+}
+
+// lose drops an item for which the index found no place. It takes a run of full buckets that the
+// keyed hash makes all but impossible, and costs one cached item.
+func (p *partition) lose(slot uint64) {
+	p.n.indexDrops++
+	p.n.evictions++
+	p.dropItem(slotRef(slot))
+}
+
+func (p *partition) hash(key []byte) uint64 { return maphash.Bytes(p.e.seed, key) }

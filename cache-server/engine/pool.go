@@ -1,0 +1,146 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// pool hands out the arena's units within the budget.
+type pool struct {
+	a  *arena
+	mu sync.Mutex
+	// resident are free units whose memory is committed, returned ones have been given back.
+	resident, returned unit
+	residentN          int64
+	high               unit  // units ever handed out
+	used               int64 // units that may be resident: held by partitions, or free and resident
+	budget             int64 // bytes
+	overdrafts         uint64
+	parts              int64
+	// Hints that are read without the lock: units that can still be handed out, and how many each
+	// partition has if all have the same.
+	room, share atomic.Int64
+}
+
+// metaBytes is what the descriptors of the first n units occupy.
+func metaBytes(n unit) int64 {
+	page := int64(unix.Getpagesize())
+	return ((int64(n)+1)*int64(descSize) + page - 1) &^ (page - 1)
+}
+
+func (p *pool) cost(used int64, high unit) int64 { return used<<p.a.shift + metaBytes(high) }
+
+// limit is how many units the budget allows.
+func (p *pool) limit() int64 { return max(0, (p.budget-metaBytes(p.high+1))>>p.a.shift) }
+
+func (p *pool) updateRoom() {
+	limit := p.limit()
+	p.room.Store(limit - p.used + p.residentN)
+	p.share.Store(limit / p.parts)
+}
+
+// alloc hands out a unit or 0. force lets it exceed the budget, so that an operation under way can
+// always end; the surplus is given back as soon as a unit is freed.
+func (p *pool) alloc(force bool) unit {
+	if !force && p.room.Load() <= 0 {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.updateRoom()
+	fits := p.used <= p.limit()
+	if u := p.resident; u != 0 && (fits || force) {
+		p.resident = p.a.desc(u).next
+		p.residentN--
+		return u
+	}
+	if p.used+1 > p.limit() {
+		if !force {
+			return 0
+		}
+		p.overdrafts++
+	}
+	u := p.returned
+	switch {
+	case u != 0:
+		p.returned = p.a.desc(u).next
+	case p.high < p.a.units:
+		p.high++
+		u = p.high
+	default:
+		return 0
+	}
+	p.used++
+	return u
+}
+
+// free takes a unit back. Above the budget its memory goes back to the kernel.
+func (p *pool) free(u unit) {
+	d := p.a.desc(u)
+	atomic.StoreUint32(&d.state, unitFree)
+	p.mu.Lock()
+	if p.used <= p.limit() {
+		d.next = p.resident
+		p.resident = u
+		p.residentN++
+		p.updateRoom()
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.giveBack(u)
+}
+
+// giveBack returns the memory of a unit that is in no list.
+func (p *pool) giveBack(u unit) {
+	err := p.a.release(u)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.a.desc(u)
+	if err != nil {
+		// Still resident, so it must stay counted.
+		d.next = p.resident
+		p.resident = u
+		p.residentN++
+	} else {
+		d.next = p.returned
+		p.returned = u
+		p.used--
+	}
+	p.updateRoom()
+}
+
+// shed gives one free resident unit back if the budget is exceeded. It reports whether more is to do.
+func (p *pool) shed() (over, done bool) {
+	p.mu.Lock()
+	over = p.used > p.limit()
+	u := p.resident
+	if !over || u == 0 {
+		p.mu.Unlock()
+		return over, false
+	}
+	p.resident = p.a.desc(u).next
+	p.residentN--
+	p.updateRoom()
+	p.mu.Unlock()
+	p.giveBack(u)
+	return true, true
+}
+
+func (p *pool) setBudget(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = bytes
+	p.updateRoom()
+}
+
+func (p *pool) sizes() (budget, mapped int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.budget, p.cost(p.used, p.high)
+}

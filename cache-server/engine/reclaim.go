@@ -1,0 +1,256 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import "sync/atomic"
+
+const (
+	// promoteFreq is how often an item of the small queue must have been used to move to the main one.
+	promoteFreq = 2
+	// smallShare is the share of the small queue in a partition's segments: one in this many.
+	smallShare = 10
+	// maxLaps is how many segments may be drained for little room before items go regardless of use.
+	maxLaps = 8
+	// cleanShare is how much of a partition must be dead for it to be cleaned: one in this many.
+	cleanShare = 16
+	// cleanWindow is how many segments one search for dead room looks at.
+	cleanWindow = 64
+)
+
+// drain is the segment that is being emptied. First every item is judged: evicted, or spared with its
+// use counter lowered. What is spared is then moved to the head of the main queue, or the whole
+// segment is, if too little of it died.
+type drain struct {
+	unit    unit
+	cursor  uint32
+	copying bool
+	clean   bool // nothing is evicted, the live records are moved together
+	opened  bool // moving its records opened another segment, so that it gains no unit
+}
+
+// reclaim empties segments, at most so many records further. It returns false if there is nothing
+// that could be emptied.
+func (p *partition) reclaim(records int, now int64) bool {
+	if p.drain.unit == 0 && !p.startDrain() {
+		return false
+	}
+	d := p.a.desc(p.drain.unit)
+	start := p.a.start(p.drain.unit)
+	for ; records > 0 && p.drain.cursor < d.used && d.records > 0; records-- {
+		r := start + ref(p.drain.cursor)
+		// The size is read first: a fragment or item that goes keeps it, one that moves loses its slack.
+		p.drain.cursor += p.a.recordSize(r)
+		switch {
+		case p.a.header(r).bits&bitDead != 0:
+		case p.drain.copying:
+			p.relocate(r, d)
+		default:
+			p.judge(r, d, now)
+		}
+	}
+	if d.records == 0 {
+		p.endDrain()
+	} else if p.drain.cursor >= d.used {
+		p.turnDrain(d)
+	}
+	return true
+}
+
+// startDrain picks the next segment to empty.
+func (p *partition) startDrain() bool {
+	u, clean := p.pickDead(), true
+	if u == 0 {
+		u, clean = p.pickOldest(), false
+	}
+	if u == 0 {
+		return false
+	}
+	p.unlink(u)
+	atomic.StoreUint32(&p.a.desc(u).state, unitDraining)
+	p.drain = drain{unit: u, clean: clean, copying: clean}
+	return true
+}
+
+// pickOldest is the oldest segment of the small queue while that has its share, else of the main one.
+func (p *partition) pickOldest() unit {
+	small, main := &p.queues[queueSmall], &p.queues[queueMain]
+	if small.oldest == 0 && main.oldest == 0 {
+		p.seal(queueSmall)
+		if small.oldest == 0 {
+			p.seal(queueMain)
+		}
+	}
+	if small.oldest != 0 && (main.oldest == 0 || small.units*smallShare >= small.units+main.units) {
+		return small.oldest
+	}
+	return main.oldest
+}
+
+// pickDead is a segment with much dead room, if there is one within the next few: moving its live
+// records together makes room without evicting anything.
+func (p *partition) pickDead() unit {
+	size := p.a.unitSize()
+	if p.dead*cleanShare < p.units.Load()*int64(size) || p.spares < 1 {
+		return 0
+	}
+	u := p.cleanAt
+	if d := p.a.desc(u); u == 0 || d.state != unitSealed || d.part != p.id {
+		u = p.queues[queueMain].oldest
+	}
+	var best unit
+	most := size / 4
+	for range cleanWindow {
+		if u == 0 {
+			u = p.queues[queueSmall].oldest
+		}
+		if u == 0 {
+			break
+		}
+		d := p.a.desc(u)
+		if dead := d.used - d.live; dead > most {
+			best, most = u, dead
+		}
+		if u = d.next; u == 0 && d.queue == queueSmall {
+			u = p.queues[queueMain].oldest
+		}
+	}
+	p.cleanAt = u
+	return best
+}
+
+// turnDrain goes on after the last record was judged.
+func (p *partition) turnDrain(d *unitDesc) {
+	size := p.a.unitSize()
+	if d.live+d.largest+size/8 <= size {
+		p.drain.copying, p.drain.cursor = true, 0
+		return
+	}
+	// Too little died: moving the whole segment costs nothing, and it comes by again.
+	u := p.drain.unit
+	p.queues[d.queue].units--
+	d.queue = queueMain
+	p.queues[queueMain].units++
+	atomic.StoreUint32(&d.state, unitSealed)
+	p.pushNewest(queueMain, u)
+	p.drain = drain{}
+	p.laps++
+}
+
+// endDrain frees the emptied segment.
+func (p *partition) endDrain() {
+	u := p.drain.unit
+	if p.drain.opened {
+		p.laps++
+	} else {
+		p.laps = 0
+	}
+	p.drain = drain{}
+	p.freeSegment(u)
+}
+
+// judge decides on one live record of a segment that is to be emptied.
+func (p *partition) judge(r ref, d *unitDesc, now int64) {
+	force := p.laps >= maxLaps
+	h := p.a.header(r)
+	if h.bits&bitFragment != 0 {
+		// A fragment follows its item, and stands in the way only of a last resort.
+		if force {
+			if at := p.idx.findOwner(p.a.fragment(r).owner); at.slot != nil {
+				p.evict(at)
+			}
+		}
+		return
+	}
+	hash := p.hash(p.a.key(r, h))
+	at := p.idx.findRef(hash, r)
+	if at.slot == nil {
+		return
+	}
+	freq := slotFreq(*at.slot)
+	switch {
+	case p.gone(h, now):
+		p.countReclaimed(h)
+		p.removeItem(at)
+	case force:
+		p.evict(at)
+	case d.queue == queueSmall && freq >= promoteFreq:
+		*at.slot = withFreq(*at.slot, 0)
+	case d.queue == queueSmall:
+		p.idx.haunt(hash)
+		p.evict(at)
+	case freq > 0:
+		*at.slot = withFreq(*at.slot, freq-1)
+	default:
+		p.evict(at)
+	}
+}
+
+func (p *partition) evict(at place) {
+	p.n.evictions++
+	if p.a.header(slotRef(*at.slot)).bits&bitFetched == 0 {
+		p.n.evictedUnfetched++
+	}
+	p.removeItem(at)
+}
+
+func (p *partition) moveTo(q int, size uint32) ref {
+	if p.room(q) < size {
+		p.drain.opened = true
+	}
+	return p.append(q, size)
+}
+
+// relocate moves one live record out of a segment that is being emptied.
+func (p *partition) relocate(r ref, d *unitDesc) {
+	h := p.a.header(r)
+	q := queueMain
+	if p.drain.clean {
+		q = int(d.queue)
+	}
+	if h.bits&bitFragment != 0 {
+		p.relocateFragment(r, q)
+		return
+	}
+	hash := p.hash(p.a.key(r, h))
+	at := p.idx.findRef(hash, r)
+	if at.slot == nil {
+		return
+	}
+	size := p.a.recordSize(r) - uint32(h.slack)*8
+	to := p.moveTo(q, size)
+	if to == 0 {
+		p.evict(at)
+		return
+	}
+	copy(p.a.bytes(to, size), p.a.bytes(r, size))
+	p.a.header(to).slack = 0
+	if h.bits&bitChain != 0 {
+		p.a.fragment(*p.a.chain(to)).prev = to
+	}
+	p.noteExpiry(to, h.exp)
+	*at.slot = withRef(*at.slot, to)
+	p.kill(r)
+}
+
+func (p *partition) relocateFragment(r ref, q int) {
+	f := p.a.fragment(r)
+	size := p.a.recordSize(r)
+	to := p.moveTo(q, size)
+	if to == 0 {
+		if at := p.idx.findOwner(f.owner); at.slot != nil {
+			p.evict(at)
+		}
+		return
+	}
+	copy(p.a.bytes(to, size), p.a.bytes(r, size))
+	if prev := p.a.header(f.prev); prev.bits&bitFragment != 0 {
+		p.a.fragment(f.prev).next = to
+	} else {
+		*p.a.chain(f.prev) = to
+	}
+	if f.next != 0 {
+		p.a.fragment(f.next).prev = to
+	}
+	p.kill(r)
+}

@@ -1,0 +1,139 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import "hash/maphash"
+
+// The index is resized in place. Hash h belongs to bucket floor(h*n/2^64), so a larger or smaller n
+// keeps the order of the entries, and one sweep moves each to its new bucket: from the last bucket down
+// when growing, from the first one up when shrinking, so that the new place has always been swept
+// already or is the very bucket at hand. Between two steps every entry is where home says.
+
+// Loads of the index in 1/100 of its slots.
+const (
+	loadSoft   = 85 // above it the index grows as soon as units are free
+	loadHard   = 93 // above it nothing is inserted before room was made
+	loadLow    = 35 // below it the index shrinks
+	loadTarget = 60 // what shrinking aims at
+	// sweepPerInsert is how many buckets each insert moves on while the index is resized.
+	sweepPerInsert = 3
+)
+
+type movedSlot struct{ hash, slot uint64 }
+
+func (x *index) init(a *arena, first unit) {
+	*x = index{a: a, shift: a.shift - bucketShift}
+	x.addUnit(first)
+	x.n = x.fitting()
+	x.next = x.n
+}
+
+// addUnit appends a unit of buckets, which stay unused until grow.
+func (x *index) addUnit(u unit) {
+	x.a.clear(u)
+	*x.a.desc(u) = unitDesc{state: unitIndex, seq: x.a.desc(u).seq}
+	x.dir = append(x.dir, u)
+}
+
+// fitting is how many home buckets the units at hand have room for.
+func (x *index) fitting() uint64 { return x.physical() - padBuckets }
+
+func (x *index) resizing() bool { return x.n != x.next }
+
+func (x *index) over(load uint64) bool { return x.items*100 >= x.n*slotsPer*load }
+
+// grow starts to use all units. It is worth the sweep only for an eighth more.
+func (x *index) grow() bool {
+	if n := x.fitting(); !x.resizing() && n >= x.n+x.n/8 {
+		x.next, x.sweep = n, x.n
+		return true
+	}
+	return false
+}
+
+// shrink starts to leave units that are not needed.
+func (x *index) shrink() bool {
+	if x.resizing() || x.over(loadLow) {
+		return false
+	}
+	per := uint64(1) << x.shift
+	buckets := x.items*100/(slotsPer*loadTarget) + padBuckets
+	n := max(1, (buckets+per-1)/per)*per - padBuckets
+	if n >= x.n {
+		return false
+	}
+	x.next, x.sweep = n, 0
+	return true
+}
+
+// step sweeps some buckets. Entries that find no place are handed to drop.
+func (x *index) step(seed maphash.Seed, count int, drop func(slot uint64)) {
+	for range count {
+		if !x.resizing() {
+			return
+		}
+		x.sweepBucket(seed, drop)
+	}
+}
+
+func (x *index) sweepBucket(seed maphash.Seed, drop func(slot uint64)) {
+	i := x.sweep
+	growing := x.next > x.n
+	if growing {
+		i--
+	}
+	x.moved = x.moved[:0]
+	for at := i; at < x.physical(); at++ {
+		b := x.bucket(at)
+		for s := 1; s <= slotsPer; s++ {
+			if b[s]&refMask == 0 {
+				continue
+			}
+			r := slotRef(b[s])
+			h := maphash.Bytes(seed, x.a.key(r, x.a.header(r)))
+			if x.home(h) != i {
+				continue
+			}
+			x.moved = append(x.moved, movedSlot{hash: h, slot: b[s]})
+			x.remove(place{home: i, at: at, slot: &b[s]})
+		}
+		if b[0]&passedMask == 0 {
+			break
+		}
+	}
+	if growing {
+		x.sweep = i
+	} else {
+		x.sweep = i + 1
+	}
+	for _, m := range x.moved {
+		if x.insert(x.home(m.hash), m.slot) == nil {
+			x.items--
+			drop(m.slot)
+		}
+	}
+	if growing && x.sweep == 0 || !growing && x.sweep == x.n {
+		x.n = x.next
+	}
+}
+
+// trim takes the last unit off if nothing needs it, else it returns 0.
+func (x *index) trim() unit {
+	last := len(x.dir) - 1
+	from := uint64(last) << x.shift
+	if x.resizing() || x.n+padBuckets > from {
+		return 0
+	}
+	for at := from; at < x.physical(); at++ {
+		b := x.bucket(at)
+		for s := 1; s <= slotsPer; s++ {
+			if b[s] != 0 {
+				return 0
+			}
+		}
+	}
+	u := x.dir[last]
+	x.dir = x.dir[:last]
+	return u
+}

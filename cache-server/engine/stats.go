@@ -1,0 +1,36 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+// Stats are the engine's counters now. It takes every partition's lock once, one after the other.
+func (e *Engine) Stats() Stats {
+	var s Stats
+	s.LimitBytes, s.MappedBytes = e.pool.sizes()
+	for i := range e.parts {
+		p := &e.parts[i]
+		p.mu.Lock()
+		n := p.n
+		p.mu.Unlock()
+		s.CurrItems += n.items
+		s.Bytes += n.bytes
+		s.TotalItems += n.total
+		s.Evictions += n.evictions
+		s.EvictedUnfetched += n.evictedUnfetched
+		s.Reclaimed += n.reclaimed
+		s.ExpiredUnfetched += n.expiredUnfetched
+		s.OutOfMemory += n.outOfMemory
+		s.TooLarge += n.tooLarge
+	}
+	return s
+}
+
+// ResetStats sets the counters of events to 0. CurrItems, Bytes and the sizes stay, as they are states.
+func (e *Engine) ResetStats() {
+	for i := range e.parts {
+		p := &e.parts[i]
+		p.mu.Lock()
+		p.n = counters{items: p.n.items, bytes: p.n.bytes}
+		p.mu.Unlock()
+	}
+}
