@@ -6,6 +6,8 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"math/big"
+	"regexp"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -74,8 +76,8 @@ func (m *model) apply(mu *Mutation) Result {
 		it.expires = mu.Expires
 		return Result{Outcome: Touched, CAS: it.cas}
 	case Increment, Decrement:
-		n, err := strconv.ParseUint(string(bytes.TrimRight(it.value, " ")), 10, 64)
-		if err != nil || it.value[0] == ' ' {
+		n, ok := numberOf(it.value)
+		if !ok {
 			return Result{Outcome: NonNumeric}
 		}
 		if mu.Verb == Increment {
@@ -101,6 +103,26 @@ func (m *model) store(mu *Mutation, value []byte, flags uint32, expires int64) R
 	}
 	m.items[string(mu.Key)] = &modelItem{value: bytes.Clone(value), flags: flags, expires: expires}
 	return Result{Outcome: Stored}
+}
+
+var numberText = regexp.MustCompile(`(?s)^[ \t-\r]*([+-]?)([0-9]+)([ \t-\r\x00].*)?$`)
+
+// numberOf is what strtoull makes of a value, worked out with big numbers.
+func numberOf(value []byte) (uint64, bool) {
+	m := numberText.FindSubmatch(value)
+	if m == nil {
+		return 0, false
+	}
+	n, _ := new(big.Int).SetString(string(m[2]), 10)
+	if !n.IsUint64() {
+		return 0, false
+	}
+	u := n.Uint64()
+	if string(m[1]) == "-" {
+		u = -u
+		return u, u < 1<<63
+	}
+	return u, true
 }
 
 // pair runs an engine beside the model.
