@@ -89,7 +89,7 @@ func (f *Forward) Cause() string {
 	defer f.mu.Unlock()
 	all := strings.Join(f.log, "\n")
 	if m := cause.FindStringSubmatch(all); m != nil {
-		return m[2] + " at " + m[1] + " inside the pod"
+		return strings.TrimSpace(m[2]) + " at " + m[1] + " inside the pod"
 	}
 	return all
 }
