@@ -36,8 +36,9 @@ healthy() {
     return
   fi
   url=$(health_url "$2")
-  # kubectl is at hand in every node and can ask any server; these answer without credentials.
+  # kubectl is at hand in every node, and can ask any server.
   in_node "$1" env KUBECONFIG=/dev/null kubectl --server "${url%/*}" --insecure-skip-tls-verify --request-timeout=5s \
+    --client-certificate "$STATE/pki/admin-inside.crt" --client-key "$STATE/pki/admin-inside.key" \
     get --raw "/${url##*/}" >/dev/null 2>&1
 }
 
