@@ -4,6 +4,7 @@
 package v1alpha1
 
 // AccessSpec names the peers that a fleet's NetworkPolicy admits.
+// +kubebuilder:validation:MinProperties=0
 type AccessSpec struct {
 	// clients may connect to the cache port. Absent or empty means nobody.
 	// +listType=map
@@ -49,6 +50,7 @@ type Peer struct {
 // LabelSelector picks objects by their labels. It reads like the LabelSelector
 // of meta/v1, with bounds; everything in it must hold.
 // +structType=atomic
+// +kubebuilder:validation:MinProperties=0
 type LabelSelector struct {
 	// matchLabels are labels that an object must carry, with these values.
 	// +kubebuilder:validation:MinProperties=0

@@ -38,7 +38,7 @@ type Memcache struct {
 	Spec MemcacheSpec `json:"spec,omitzero"`
 
 	// status is what the operator saw last.
-	// +kubebuilder:default={"observedGeneration":-1}
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status MemcacheStatus `json:"status,omitzero"`
 }
@@ -48,7 +48,7 @@ type Memcache struct {
 type MemcacheSpec struct {
 	// replicas is the number of cache pods, 0 to 100. Leave it out of Git where
 	// an autoscaler owns it.
-	// +kubebuilder:default=1
+	// +default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +optional
@@ -80,6 +80,7 @@ type MemcacheSpec struct {
 }
 
 // EngineSpec holds the limits of the cache server.
+// +kubebuilder:validation:MinProperties=0
 type EngineSpec struct {
 	// maxItemSize is the largest item, key and overhead included, 1Ki to 1Gi and
 	// at most half of memory; 1Mi when absent.
@@ -122,33 +123,40 @@ type MemcacheStatus struct {
 	// conditions are the fleet's conditions; docs/conditions.md has a line for each reason.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation whose whole spec was acted on; -1
 	// until the operator has seen the object.
+	// +kubebuilder:validation:Minimum=-1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// replicas is the number of pods that exist.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Replicas int32 `json:"replicas"`
 
 	// readyReplicas is the number of pods that are ready.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas"`
 
 	// updatedReplicas is the number of pods of the current template.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	UpdatedReplicas int32 `json:"updatedReplicas"`
 
 	// selector picks the fleet's pods, in the form that the scale subresource needs.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Selector string `json:"selector,omitempty"`
 
 	// templateRevision is the pinned pod template's revision.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	TemplateRevision string `json:"templateRevision,omitempty"`
@@ -156,6 +164,7 @@ type MemcacheStatus struct {
 	// members are the fleet's pods in the order of their ordinals.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=100
 	// +optional
 	Members []Member `json:"members,omitempty"`
@@ -191,14 +200,17 @@ const (
 )
 
 // Endpoints are the addresses that clients use.
+// +kubebuilder:validation:MinProperties=0
 type Endpoints struct {
 	// ring is the headless Service with one stable name per member, members that
 	// are not ready included: what a client-side hash ring wants.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Ring string `json:"ring,omitempty"`
 
 	// ready is the Service that picks any ready member.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Ready string `json:"ready,omitempty"`

@@ -4,6 +4,7 @@
 package v1alpha1
 
 // PlacementSpec says where pods may run.
+// +kubebuilder:validation:MinProperties=0
 type PlacementSpec struct {
 	// nodeSelector limits pods to nodes with these labels.
 	// +kubebuilder:validation:MinProperties=0

@@ -4,7 +4,6 @@
 package api
 
 import (
-	"context"
 	"testing"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -162,11 +161,11 @@ func TestStricterRulesLetStoredObjectsLive(t *testing.T) {
 	change := func(f func(u *unstructured.Unstructured)) error {
 		now := &unstructured.Unstructured{}
 		now.SetGroupVersionKind(u.GroupVersionKind())
-		if err := kube.Get(context.Background(), client.ObjectKeyFromObject(u), now); err != nil {
+		if err := kube.Get(t.Context(), client.ObjectKeyFromObject(u), now); err != nil {
 			return err
 		}
 		f(now)
-		return kube.Update(context.Background(), now)
+		return kube.Update(t.Context(), now)
 	}
 	eventually(t, "the rules are in force", func() bool {
 		other := memcache(t, "other", "{memory: 1Mi}")

@@ -38,7 +38,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
+	//nolint:forbidigo // The context of all tests begins here.
+	code, err := run(context.Background(), m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "API server for the tests:", err)
 		code = 1
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func run(m *testing.M) (code int, err error) {
+func run(ctx context.Context, m *testing.M) (code int, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return 0, err
@@ -75,7 +76,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	for _, name := range []string{"caches", "monitoring"} {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		if err := kube.Create(context.Background(), ns); err != nil {
+		if err := kube.Create(ctx, ns); err != nil {
 			return 0, fmt.Errorf("create namespace: %w", err)
 		}
 	}
@@ -128,7 +129,7 @@ func create(t *testing.T, u *unstructured.Unstructured) {
 		t.Fatalf("create %s: %v", u.GetName(), err)
 	}
 	t.Cleanup(func() {
-		if err := client.IgnoreNotFound(kube.Delete(context.Background(), u)); err != nil {
+		if err := client.IgnoreNotFound(kube.Delete(context.WithoutCancel(t.Context()), u)); err != nil {
 			t.Errorf("delete %s: %v", u.GetName(), err)
 		}
 	})
