@@ -50,68 +50,41 @@ func (w *words) noReply() bool {
 	return string(w.last) == "noreply"
 }
 
-func isSpace(c byte) bool {
-	return c == ' ' || c >= '\t' && c <= '\r'
+// ParseUint64 reads a number of decimal digits and nothing else.
+func ParseUint64(word []byte) (uint64, bool) {
+	return parseDigits(word, 1<<64-1)
 }
 
-// magnitude reads what C's strtoull would: leading white space, a sign, digits, then the end of the word
-// or white space and anything.
-func magnitude(word []byte) (n uint64, negative, ok bool) {
-	i := 0
-	for i < len(word) && isSpace(word[i]) {
-		i++
+func parseDigits(word []byte, most uint64) (n uint64, ok bool) {
+	const maxDigits = 20
+	if len(word) == 0 || len(word) > maxDigits {
+		return 0, false
 	}
-	if i < len(word) && (word[i] == '-' || word[i] == '+') {
-		negative = word[i] == '-'
-		i++
-	}
-	start := i
-	for ; i < len(word) && word[i] >= '0' && word[i] <= '9'; i++ {
-		digit := uint64(word[i] - '0')
-		if n > (1<<64-1-digit)/10 {
-			return 0, false, false
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		digit := uint64(c - '0')
+		if n > (most-digit)/10 {
+			return 0, false
 		}
 		n = n*10 + digit
-	}
-	if i == start || i < len(word) && !isSpace(word[i]) {
-		return 0, false, false
-	}
-	return n, negative, true
-}
-
-// ParseUint64 reads an unsigned number as memcached does: minus signs count only where the result would
-// look negative.
-func ParseUint64(word []byte) (uint64, bool) {
-	n, negative, ok := magnitude(word)
-	if !ok {
-		return 0, false
-	}
-	if negative {
-		n = -n
-	}
-	if int64(n) < 0 && bytes.IndexByte(word, '-') >= 0 {
-		return 0, false
 	}
 	return n, true
 }
 
-// parseUint32 is ParseUint64 of which the low 32 bits are kept, as in memcached 1.6.
+// parseUint32 reads a number of decimal digits that fits 32 bits.
 func parseUint32(word []byte) (uint32, bool) {
-	n, ok := ParseUint64(word)
+	n, ok := parseDigits(word, 1<<32-1)
 	return uint32(n), ok
 }
 
-// parseInt32 reads a signed number that must fit 32 bits.
+// parseInt32 reads a number of decimal digits, after a minus sign or none, that fits 32 bits.
 func parseInt32(word []byte) (int32, bool) {
-	n, negative, ok := magnitude(word)
-	switch {
-	case !ok:
-		return 0, false
-	case negative && n <= 1<<31:
-		return int32(-int64(n)), true
-	case !negative && n < 1<<31:
-		return int32(n), true
-	default:
-		return 0, false
+	if len(word) > 0 && word[0] == '-' {
+		n, ok := parseDigits(word[1:], 1<<31)
+		return int32(-int64(n)), ok
 	}
+	n, ok := parseDigits(word, 1<<31-1)
+	return int32(n), ok
 }

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"math"
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
@@ -209,10 +210,17 @@ func (c *conn) delete(r *protocol.Request) {
 	c.reply(r, protocol.ReplyNotFound)
 }
 
+// flushAll makes what is stored invalid: now, or later, or as of a point in time. What lies before the start
+// cannot have been stored here, so that such a point only calls off a flush that was to come.
 func (c *conn) flushAll(r *protocol.Request) {
 	now := c.s.engine.Now()
 	at := protocol.Deadline(r.Exptime, now)
-	if at <= now {
+	switch {
+	case at > 0 && at <= c.s.engineStart:
+		c.s.engine.FlushAll(math.MaxInt64)
+		c.reply(r, protocol.ReplyOK)
+		return
+	case at <= now:
 		at = 0
 	}
 	c.s.engine.FlushAll(at)
