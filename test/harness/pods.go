@@ -154,7 +154,7 @@ func locked() *corev1.SecurityContext {
 // Debug puts the dialer into a running pod as an ephemeral container, as
 // `kubectl debug` does, and returns it as a place to dial from.
 func (c *Cluster) Debug(ctx context.Context, pod *corev1.Pod) (Pod, error) {
-	const name = "dialer"
+	const name = "debug"
 	pod = pod.DeepCopy()
 	pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, corev1.EphemeralContainer{
 		EphemeralContainerCommon: corev1.EphemeralContainerCommon{
