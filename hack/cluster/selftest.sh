@@ -25,7 +25,7 @@ snapshot() {
     echo "== routes" && ip route show table all
     echo "== network namespaces" && ip netns list
     echo "== nft" && "$TOOLS/nft" list ruleset
-    echo "== iptables" && "$TOOLS/iptables-save" | grep -v '^#'
+    echo "== iptables" && "$TOOLS/iptables-save" | sed '/^#/d'
     echo "== mounts" && awk '{print $5, $9, $10}' /proc/self/mountinfo | sort
     echo "== cgroups" && find /sys/fs/cgroup -type d | grep -vE '\.(scope|service)($|/)' | sort
     echo "== cgroup controllers" && { cat /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true; }
@@ -59,11 +59,13 @@ say "up, up again, down"
 "$CLUSTER_DIR/up.sh"
 "$CLUSTER_DIR/up.sh"
 "$CLUSTER_DIR/status.sh" >/dev/null || die "the cluster is not healthy"
+snapshot up
+! cmp -s "$work/before" "$work/up" || die "the snapshots do not see a cluster that is up"
 "$CLUSTER_DIR/down.sh"
 snapshot down
 same before down
 
-for moment in 0.7 1.5 3 7; do
+for moment in 0.7 1.5 3 7 12; do
   say "up killed after $moment seconds, down"
   kill_up $moment
   "$CLUSTER_DIR/down.sh"

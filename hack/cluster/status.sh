@@ -92,7 +92,7 @@ print_text() {
   fi
   echo "kubeconfig  $KUBECONFIG_DEV"
   echo "logs        $STATE/n*/log"
-  echo "memory      $(memory anonymous) MiB in all processes, pods included, and $(memory cached) MiB of cached files"
+  echo "memory      $anonymous MiB in all processes, pods included, and $cached MiB of cached files"
   echo
   printf '%-6s %-7s %-10s %-14s %s\n' NODE READY KUBERNETES ADDRESS RUNTIME
   # shellcheck disable=SC2086 # columns
@@ -117,7 +117,7 @@ print_json() {
   printf '{"up":true,"healthy":%s,"nodes":[%s],"cni":"%s","enforcesNetworkPolicy":%s,"kubeconfig":"%s",' \
     "$all_well" "${hosts[*]}" "$cni" "$enforces" "$KUBECONFIG_DEV"
   printf '"memoryMiB":{"anonymous":%d,"cached":%d},"components":[%s]}\n' \
-    "$(memory anonymous)" "$(memory cached)" "${items[*]}"
+    "$anonymous" "$cached" "${items[*]}"
 }
 
 if ! is_up; then
@@ -133,5 +133,7 @@ component_lines=()
 columns='N:.metadata.name,R:.status.conditions[?(@.type=="Ready")].status,V:.status.nodeInfo.kubeletVersion'
 columns+=',A:.status.addresses[?(@.type=="InternalIP")].address,C:.status.nodeInfo.containerRuntimeVersion'
 collect
+anonymous=$(memory anonymous)
+cached=$(memory cached)
 "print_$format"
 $all_well

@@ -33,9 +33,9 @@ recorded() {
   sed -n "s/^$1=//p" "$STATE/settings" 2>/dev/null
 }
 
-# kube ARGS: kubectl as the cluster's administrator.
+# kube ARGS: kubectl as the cluster's administrator. It does not hold the lock: it may outlive a killed script.
 kube() {
-  KUBECONFIG=$KUBECONFIG_DEV "$BIN/kubectl" "$@"
+  KUBECONFIG=$KUBECONFIG_DEV "$BIN/kubectl" "$@" 8>&-
 }
 
 # is_up: whether the first node's pid 1 lives.
