@@ -1,0 +1,118 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package access decides who reaches a fleet: its NetworkPolicy, and what is to
+// be said about it. Every function is pure.
+package access
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	applynetworkingv1 "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/controllers/resources"
+)
+
+// Policy returns the fleet's NetworkPolicy: nothing leaves the pods, and only
+// the peers that the object names get in, each audience at its own port. An
+// audience without peers gets no rule at all: to Kubernetes, a rule without
+// peers admits everyone.
+//
+// Its finalizer has the garbage collector delete it in the foreground, that is
+// after all that it owns; see resources.PolicyOwner.
+func Policy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfiguration {
+	spec := applynetworkingv1.NetworkPolicySpec().
+		WithPodSelector(applymetav1.LabelSelector().
+			WithMatchLabels(map[string]string{v1alpha1.LabelName: m.Name})).
+		WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
+	for _, audience := range []struct {
+		peers []v1alpha1.Peer
+		port  int32
+	}{
+		{m.Spec.Access.Clients, v1alpha1.PortCache},
+		{m.Spec.Access.Metrics, v1alpha1.PortMetrics},
+	} {
+		if rule := rule(audience.peers, audience.port); rule != nil {
+			spec.WithIngress(rule)
+		}
+	}
+	return applynetworkingv1.NetworkPolicy(m.Name, m.Namespace).
+		WithLabels(resources.Labels(m)).
+		WithOwnerReferences(resources.Owner(m)).
+		WithFinalizers(metav1.FinalizerDeleteDependents).
+		WithSpec(spec)
+}
+
+// rule admits peers to one port; nil when there are none.
+func rule(peers []v1alpha1.Peer, port int32) *applynetworkingv1.NetworkPolicyIngressRuleApplyConfiguration {
+	if len(peers) == 0 {
+		return nil
+	}
+	out := applynetworkingv1.NetworkPolicyIngressRule().
+		WithPorts(applynetworkingv1.NetworkPolicyPort().
+			WithProtocol(corev1.ProtocolTCP).
+			WithPort(intstr.FromInt32(port)))
+	for i := range peers {
+		out.WithFrom(peer(&peers[i]))
+	}
+	return out
+}
+
+// peer puts both selectors into one element, where they are and-ed. In two
+// elements they would be or-ed, and the pod selector would mean the fleet's own
+// namespace.
+func peer(p *v1alpha1.Peer) *applynetworkingv1.NetworkPolicyPeerApplyConfiguration {
+	out := applynetworkingv1.NetworkPolicyPeer().
+		WithNamespaceSelector(selector(p.NamespaceSelector.ToMetav1()))
+	if p.PodSelector != nil {
+		out.WithPodSelector(selector(p.PodSelector.ToMetav1()))
+	}
+	return out
+}
+
+func selector(s *metav1.LabelSelector) *applymetav1.LabelSelectorApplyConfiguration {
+	out := applymetav1.LabelSelector()
+	if len(s.MatchLabels) > 0 {
+		out.WithMatchLabels(s.MatchLabels)
+	}
+	for _, e := range s.MatchExpressions {
+		requirement := applymetav1.LabelSelectorRequirement().WithKey(e.Key).WithOperator(e.Operator)
+		if len(e.Values) > 0 {
+			requirement.WithValues(e.Values...)
+		}
+		out.WithMatchExpressions(requirement)
+	}
+	return out
+}
+
+// Unguarded returns the names of the client entries that pick namespaces by
+// neither their name nor the fleet's own client label. Whoever may label
+// namespaces can join those.
+func Unguarded(m *v1alpha1.Memcache) []string {
+	own := v1alpha1.ClientLabel(m.Namespace, m.Name)
+	var names []string
+	for i := range m.Spec.Access.Clients {
+		p := &m.Spec.Access.Clients[i]
+		if !requires(&p.NamespaceSelector, own) && !requires(&p.NamespaceSelector, corev1.LabelMetadataName) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// requires tells whether s demands certain values of the label key.
+func requires(s *v1alpha1.LabelSelector, key string) bool {
+	if _, ok := s.MatchLabels[key]; ok {
+		return true
+	}
+	for _, e := range s.MatchExpressions {
+		if e.Key == key && e.Operator == v1alpha1.SelectorIn {
+			return true
+		}
+	}
+	return false
+}
