@@ -167,7 +167,7 @@ func (p *pair) mutate(mu *Mutation) error {
 	}
 	if want.Outcome == Stored {
 		if got.CAS <= p.last {
-			return fmt.Errorf("%v %.40q: CAS %d after %d", mu.Verb, mu.Key, got.CAS, p.last)
+			return fmt.Errorf("%v %.40q of %d bytes: got %+v after CAS %d", mu.Verb, mu.Key, len(mu.Value), got, p.last)
 		}
 		p.last = got.CAS
 		if it := p.m.items[key]; it != nil {

@@ -53,7 +53,8 @@ func (p *pool) alloc(force bool) unit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.updateRoom()
-	fits := p.used <= p.limit()
+	// Above the budget free units are still to be given back, but those that fit may be used again.
+	fits := p.used-p.residentN < p.limit()
 	if u := p.resident; u != 0 && (fits || force) {
 		p.resident = p.a.desc(u).next
 		p.residentN--
