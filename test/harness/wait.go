@@ -5,6 +5,8 @@ package harness
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,6 +34,8 @@ func (c *Cluster) Eventually(
 	for {
 		if err := cond(ctx); err == nil {
 			return time.Since(start), nil
+		} else if _, foreign := errors.AsType[*tls.CertificateVerificationError](err); foreign {
+			return time.Since(start), fmt.Errorf("%s: the cluster is another one now: %w", what, err)
 		} else if missing == nil || ctx.Err() == nil {
 			// An error made by the end of the wait itself says nothing.
 			missing = err
