@@ -1,0 +1,156 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controllers runs the operator's manager in this process against a
+// real API server, with Kubernetes' own controllers for StatefulSets, quota,
+// disruption budgets and garbage beside it. Only the kubelet is played: it
+// marks pods as ready.
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/memkeep/memkeep/controllers"
+)
+
+// definitions holds the CustomResourceDefinition that the installation ships.
+const definitions = "../../../config/crd/bases"
+
+var (
+	config *rest.Config
+	kube   client.Client // The tests' own client: no cache, all rights.
+)
+
+func TestMain(m *testing.M) {
+	//nolint:forbidigo // The context of all tests begins here.
+	code, err := run(context.Background(), m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cluster for the tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(ctx context.Context, m *testing.M) (code int, err error) {
+	ctrl.SetLogger(zap.New(zap.UseDevMode(true), zap.Level(level()), zap.WriteTo(os.Stderr)))
+	bin, err := binaries()
+	if err != nil {
+		return 0, err
+	}
+	server := &envtest.Environment{
+		BinaryAssetsDirectory: bin,
+		CRDDirectoryPaths:     []string{definitions},
+		ErrorIfCRDPathMissing: true,
+	}
+	if config, err = server.Start(); err != nil {
+		return 0, fmt.Errorf("start API server: %w", err)
+	}
+	defer func() {
+		if stopErr := server.Stop(); stopErr != nil && err == nil {
+			err = fmt.Errorf("stop API server: %w", stopErr)
+		}
+	}()
+	// No limit on the tests' side: what is measured is the operator.
+	config.QPS = -1
+	if kube, err = client.New(config, client.Options{Scheme: controllers.Scheme()}); err != nil {
+		return 0, fmt.Errorf("make client: %w", err)
+	}
+	stop, err := startControllers(ctx, filepath.Join(bin, "kube-controller-manager"), server.KubeConfig)
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	return m.Run(), nil
+}
+
+// startControllers runs those of Kubernetes' controllers that a fleet meets.
+func startControllers(ctx context.Context, program string, kubeconfig []byte) (stop func(), err error) {
+	dir, err := os.MkdirTemp("", "memkeep-controllers-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	clean := func() { _ = os.RemoveAll(dir) }
+	path := filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+		clean()
+		return nil, fmt.Errorf("write kubeconfig: %w", err)
+	}
+	port, err := freePort(ctx)
+	if err != nil {
+		clean()
+		return nil, err
+	}
+	output, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		clean()
+		return nil, fmt.Errorf("create log: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, program, "--kubeconfig="+path, "--leader-elect=false",
+		"--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(port), "--cert-dir="+dir,
+		"--controllers=statefulset-controller,garbage-collector-controller,disruption-controller,"+
+			"resourcequota-controller,namespace-controller")
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		clean()
+		return nil, fmt.Errorf("start Kubernetes' controllers: %w", err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = output.Close()
+		clean()
+	}, nil
+}
+
+func freePort(ctx context.Context) (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// level is the manager's log level: errors alone, unless a developer asks.
+func level() zapcore.Level {
+	if os.Getenv("MEMKEEP_TEST_LOG") != "" {
+		return zapcore.DebugLevel
+	}
+	return zapcore.DPanicLevel
+}
+
+// binaries returns the directory of Kubernetes' programs.
+func binaries() (string, error) {
+	dir := os.Getenv("KUBEBUILDER_ASSETS")
+	if dir == "" {
+		cache := os.Getenv("MEMKEEP_CACHE")
+		if cache == "" {
+			home, err := os.UserCacheDir()
+			if err != nil {
+				return "", fmt.Errorf("find cache directory: %w", err)
+			}
+			cache = filepath.Join(home, "memkeep")
+		}
+		dir = filepath.Join(cache, "bin")
+	}
+	for _, name := range []string{"kube-apiserver", "etcd", "kubectl", "kube-controller-manager"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return "", fmt.Errorf("%w: run 'make test-deps', or point KUBEBUILDER_ASSETS at the binaries", err)
+		}
+	}
+	return dir, nil
+}
