@@ -47,6 +47,8 @@ type index struct {
 	items uint64
 	shift uint // log2 of the buckets in a unit
 	moved []movedSlot
+	// warmed keeps the compiler from leaving out loads that are made for the cache alone.
+	warmed uint8
 }
 
 // place is where a search ended.

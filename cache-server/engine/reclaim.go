@@ -6,8 +6,8 @@ package engine
 import "sync/atomic"
 
 const (
-	// promoteFreq is how often an item of the small queue must have been used to move to the main one.
-	promoteFreq = 2
+	// promoteFreq is how often an item of the small queue must have been used again to move to the main one.
+	promoteFreq = 1
 	// smallShare is the share of the small queue in a partition's segments: one in this many.
 	smallShare = 10
 	// maxLaps is how many segments may be drained for little room before items go regardless of use.

@@ -86,6 +86,7 @@ func (x *index) sweepBucket(seed maphash.Seed, drop func(slot uint64)) {
 	x.moved = x.moved[:0]
 	for at := i; at < x.physical(); at++ {
 		b := x.bucket(at)
+		x.warm(b)
 		for s := 1; s <= slotsPer; s++ {
 			if b[s]&refMask == 0 {
 				continue
@@ -116,6 +117,18 @@ func (x *index) sweepBucket(seed maphash.Seed, drop func(slot uint64)) {
 	if growing && x.sweep == 0 || !growing && x.sweep == x.n {
 		x.n = x.next
 	}
+}
+
+// warm loads the headers of a bucket's items with nothing to wait for in between, so that their cache
+// misses overlap.
+func (x *index) warm(b *bucket) {
+	var bits uint8
+	for _, s := range b[1:] {
+		if s&refMask != 0 {
+			bits |= x.a.header(slotRef(s)).bits
+		}
+	}
+	x.warmed = bits
 }
 
 // trim takes the last unit off if nothing needs it, else it returns 0.
