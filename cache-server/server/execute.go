@@ -220,8 +220,10 @@ func (c *conn) flushAll(r *protocol.Request) {
 		c.s.engine.FlushAll(math.MaxInt64)
 		c.reply(r, protocol.ReplyOK)
 		return
-	case at <= now:
+	case at <= now+1:
 		at = 0
+	default:
+		at-- // memcached flushes what was stored up to the second before
 	}
 	c.s.engine.FlushAll(at)
 	c.s.flushedAt.Store(max(at, now))

@@ -15,7 +15,7 @@ import (
 
 const (
 	defaultCommands   = 200_000
-	commandsPerStream = 200
+	commandsPerStream = 400
 )
 
 func isReset(err error) bool {

@@ -71,6 +71,12 @@ const patience = 3 * time.Second
 
 // exchange sends a stream in pieces over a connection of its own, ends it, and returns all that came back.
 func exchange(addr string, pieces [][]byte) ([]byte, error) {
+	return converse(addr, append(pieces, farewell), 0)
+}
+
+// converse sends pieces over a connection of its own, with a pause after each, and returns all that came back
+// until the server closed.
+func converse(addr string, pieces [][]byte, pause time.Duration) ([]byte, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -80,11 +86,12 @@ func exchange(addr string, pieces [][]byte) ([]byte, error) {
 		return nil, err
 	}
 	go func() {
-		for _, piece := range append(pieces, farewell) {
+		for _, piece := range pieces {
 			// A server may close before it has read all: what it sent until then counts.
 			if _, err := conn.Write(piece); err != nil {
 				return
 			}
+			time.Sleep(pause)
 		}
 		time.AfterFunc(patience, func() { _ = conn.(*net.TCPConn).CloseWrite() })
 	}()

@@ -1,0 +1,76 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package differential
+
+import (
+	"strings"
+	"testing"
+)
+
+// differences are all that is known to differ from memcached 1.6.18, as docs/compatibility.md lists them. Both
+// replies are asserted, so that a difference that is gone is noticed.
+var differences = []struct {
+	// name stands in docs/compatibility.md.
+	name         string
+	steps        []string
+	theirs, ours string
+}{
+	{"version", []string{"version\r\n"}, "VERSION 1.6.18\r\n", "VERSION 1.6.45\r\n"},
+	{"strict numbers", []string{"set k 4294967297 0 1\r\nx\r\n"}, "STORED\r\n",
+		"CLIENT_ERROR bad command line format\r\nERROR\r\n"},
+	{"strict numbers", []string{"touch none 2147483648\r\n"}, "NOT_FOUND\r\n",
+		"CLIENT_ERROR invalid exptime argument\r\n"},
+	{"strict numbers", []string{"touch none +5\r\n"}, "NOT_FOUND\r\n", "CLIENT_ERROR invalid exptime argument\r\n"},
+	{"strict numbers", []string{"touch none 5\tx\r\n"}, "NOT_FOUND\r\n", "CLIENT_ERROR invalid exptime argument\r\n"},
+	{"strict numbers", []string{"incr none -18446744073709551615\r\n"}, "NOT_FOUND\r\n",
+		"CLIENT_ERROR invalid numeric delta argument\r\n"},
+	{"replies before a long key are kept", []string{"touch none 0\r\nget " + strings.Repeat("l", 251) + "\r\n"},
+		"CLIENT_ERROR bad command line format\r\n", "NOT_FOUND\r\nCLIENT_ERROR bad command line format\r\n"},
+	{"flushed stays flushed", []string{"set k 0 0 1\r\nx\r\nflush_all\r\nflush_all 5000\r\nget k\r\n"},
+		"STORED\r\nOK\r\nOK\r\nVALUE k 0 1\r\nx\r\nEND\r\n", "STORED\r\nOK\r\nOK\r\nEND\r\n"},
+	{"too large is said at once", []string{"set none 0 0 2147483645\r\n"}, "",
+		"SERVER_ERROR object too large for cache\r\n"},
+	{"HTTP closes", []string{"GET /\r\nversion\r\n"}, "ERROR\r\nVERSION 1.6.18\r\n", ""},
+	{"HTTP closes", []string{"version\r\n", "POST /\r\nversion\r\n"}, "VERSION 1.6.18\r\nERROR\r\nVERSION 1.6.18\r\n",
+		"VERSION 1.6.45\r\n"},
+	{"other protocols close", []string{"\x16\x03\x01\r\nversion\r\n"}, "ERROR\r\nVERSION 1.6.18\r\n", ""},
+	{"other protocols close", []string{"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nversion\r\n"},
+		"ERROR\r\nVERSION 1.6.18\r\n", ""},
+	{"other protocols close", []string{"SSH-2.0-x\r\nversion\r\n"}, "ERROR\r\nVERSION 1.6.18\r\n", ""},
+	{"no keys to strangers", []string{"stats cachedump\r\n"}, "CLIENT_ERROR bad command line\r\n",
+		"CLIENT_ERROR stats cachedump not allowed\r\n"},
+	{"no keys to strangers", []string{"watch foo\r\n"}, "ERROR\r\n", "CLIENT_ERROR watch commands not allowed\r\n"},
+	{"no crawler", []string{"lru_crawler enable\r\n"}, "ERROR failed to start lru crawler thread\r\n",
+		"CLIENT_ERROR lru crawler disabled\r\n"},
+	{"no slabs", []string{"slabs automove 1\r\n"}, "OK\r\n", "ERROR\r\n"},
+	{"no slabs", []string{"lru mode flat\r\n"}, "OK\r\n", "ERROR\r\n"},
+	{"no sizes", []string{"stats sizes_enable\r\n", "stats sizes_disable\r\n"},
+		"STAT sizes_status enabled\r\nSTAT sizes_status disabled\r\n",
+		"STAT sizes_status disabled\r\nEND\r\nSTAT sizes_status disabled\r\nEND\r\n"},
+	{"no certificates yet", []string{"refresh_certs\r\n"}, "Error TLS not enabled\r\n", "ERROR\r\n"},
+	{"meta commands are not there yet", []string{"mn\r\n"}, "MN\r\n", "ERROR\r\n"},
+	{"meta commands are not there yet", []string{"mg none\r\n"}, "EN\r\n", "ERROR\r\n"},
+	{"the binary protocol is not there yet", []string{"\x80\x0a" + strings.Repeat("\x00", 22)},
+		"\x81\x0a" + strings.Repeat("\x00", 22), ""},
+}
+
+// sometimes is what memcached says instead when its background threads were faster.
+var sometimes = map[string]string{"flushed stays flushed": "STORED\r\nOK\r\nOK\r\nEND\r\n"}
+
+func TestDifferencesAreTheListedOnes(t *testing.T) {
+	addrs := [2]string{startMemcached(t), startOurs(t)}
+	for _, d := range differences {
+		t.Run(d.name, func(t *testing.T) {
+			for i, want := range []string{d.theirs, d.ours} {
+				got, err := talk(addrs[i], d.steps)
+				if err != nil {
+					t.Fatalf("%s: %v", names[i], err)
+				}
+				if string(got) != want && (i == 1 || string(got) != sometimes[d.name]) {
+					t.Errorf("%s says %q, want %q", names[i], got, want)
+				}
+			}
+		})
+	}
+}
