@@ -64,7 +64,9 @@ fail() {
     echo
     echo "cluster-up failed: $3"
     echo "--- the last lines of $log:"
-    tail -n 25 "$log" 2>/dev/null || tail -n 25 "$STATE/$2/init.log"
+    tail -n 12 "$log" 2>/dev/null | cut -c 1-400
+    echo "--- and of $STATE/$2/init.log:"
+    tail -n 5 "$STATE/$2/init.log" 2>/dev/null
     echo "--- components that were started again:"
     grep -Hv '^0$' "$STATE"/n*/restarts/* 2>/dev/null | sed "s,^$STATE/,," || echo none
     echo "--- all logs are in $STATE/n*/log; what is left can be seen with make cluster-status,"

@@ -24,7 +24,7 @@ pod_cidr() {
 plain_network() {
   local interface cidr
   interface='"type": "ptp"'
-  [[ $CNI == ptp ]] || interface='"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true'
+  [[ $CNI == ptp ]] || interface='"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true'
   cidr=$(pod_cidr)
   cat >/etc/cni/net.d/10-pods.conflist <<JSON
 {
