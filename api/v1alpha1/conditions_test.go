@@ -63,7 +63,8 @@ func page(t *testing.T) (conditions, reasons []string) {
 		for _, match := range code.FindAllStringSubmatch(cells[2], -1) {
 			reasons = append(reasons, match[1])
 		}
-		if strings.Contains(cells[2], "`") && (len(strings.TrimSpace(cells[3])) < 10 || len(strings.TrimSpace(cells[4])) < 5) {
+		meaning, advice := strings.TrimSpace(cells[3]), strings.TrimSpace(cells[4])
+		if strings.Contains(cells[2], "`") && (len(meaning) < 10 || len(advice) < 5) {
 			t.Errorf("no meaning or no advice: %s", line)
 		}
 	}

@@ -16,9 +16,11 @@ import (
 // writes a selector expects it to mean what it means in a NetworkPolicy.
 func TestSelectorsReadAsKubernetesReadsThem(t *testing.T) {
 	for name, text := range map[string]string{
-		"an empty selector":   `{}`,
-		"labels":              `{"matchLabels":{"a":"b","c":""}}`,
-		"every operator":      `{"matchExpressions":[{"key":"a","operator":"In","values":["b","c"]},{"key":"d","operator":"NotIn","values":["e"]},{"key":"f","operator":"Exists"},{"key":"g","operator":"DoesNotExist"}]}`,
+		"an empty selector": `{}`,
+		"labels":            `{"matchLabels":{"a":"b","c":""}}`,
+		"operators with values": `{"matchExpressions":[{"key":"a","operator":"In","values":["b","c"]},` +
+			`{"key":"d","operator":"NotIn","values":["e"]}]}`,
+		"operators without":   `{"matchExpressions":[{"key":"f","operator":"Exists"},{"key":"g","operator":"DoesNotExist"}]}`,
 		"both together":       `{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"Exists"}]}`,
 		"an In without value": `{"matchExpressions":[{"key":"a","operator":"In"}]}`,
 	} {

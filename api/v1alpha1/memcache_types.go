@@ -119,6 +119,7 @@ const (
 )
 
 // MemcacheStatus is what the operator saw last.
+// +kubebuilder:validation:MinProperties=0
 type MemcacheStatus struct {
 	// conditions are the fleet's conditions; docs/conditions.md has a line for each reason.
 	// +listType=map

@@ -36,6 +36,7 @@ type PlacementSpec struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.key) && size(self.key) > 0) || (has(self.operator) && self.operator == 'Exists')",message="a toleration without key tolerates every taint: write operator: Exists if you mean that, or a key"
 // +kubebuilder:validation:XValidation:rule="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || size(self.value) == 0",message="operator Exists takes no value: leave value out, or write operator: Equal"
 // +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",message="tolerationSeconds needs effect: NoExecute"
+// +kubebuilder:validation:MinProperties=1
 type Toleration struct {
 	// key is the taint's key; absent together with operator Exists means every taint.
 	// +kubebuilder:validation:MinLength=1
@@ -86,6 +87,7 @@ const (
 )
 
 // SpreadSpec says how pods are spread over failure domains.
+// +kubebuilder:validation:MinProperties=0
 type SpreadSpec struct {
 	// nodes spreads pods over nodes; Preferred when absent.
 	// +optional

@@ -76,8 +76,9 @@ func TestScaleSubresource(t *testing.T) {
 // team applies one client as a field manager of its own, as two Git repositories would.
 func team(t *testing.T, owner, client1, label string) error {
 	t.Helper()
+	labels := map[string]memkeepv1alpha1.LabelValue{"team": memkeepv1alpha1.LabelValue(label)}
 	entry := applyv1alpha1.Peer().WithName(client1).WithNamespaceSelector(
-		applyv1alpha1.LabelSelector().WithMatchLabels(map[string]memkeepv1alpha1.LabelValue{"team": memkeepv1alpha1.LabelValue(label)}))
+		applyv1alpha1.LabelSelector().WithMatchLabels(labels))
 	return kube.Apply(t.Context(), applyv1alpha1.Memcache("shared", "caches").WithSpec(
 		applyv1alpha1.MemcacheSpec().WithAccess(applyv1alpha1.AccessSpec().WithClients(entry))), client.FieldOwner(owner))
 }
@@ -153,7 +154,8 @@ func TestStricterRulesLetStoredObjectsLive(t *testing.T) {
 	walk("", schema, func(_ string, s *schemaProps) { s.XValidations = nil })
 	install(t, loose)
 
-	u := memcache(t, "stored", "{memory: 64Mi, access: {clients: [{name: BAD_NAME, namespaceSelector: {matchLabels: {team: shop}}}]}}")
+	u := memcache(t, "stored",
+		with("access: {clients: [{name: BAD_NAME, namespaceSelector: {matchLabels: {team: shop}}}]}"))
 	u.SetAPIVersion("ratchet.example.com/v1alpha1")
 	create(t, u)
 	install(t, strict)

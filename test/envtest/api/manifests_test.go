@@ -284,7 +284,9 @@ func TestKubectlGetShowsColumns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"get", "mcache", "shown"}, {"get", "caches", "-A"}, {"get", "memcaches", "shown", "-o", "wide"}} {
+	for _, args := range [][]string{
+		{"get", "mcache", "shown"}, {"get", "caches", "-A"}, {"get", "memcaches", "shown", "-o", "wide"},
+	} {
 		out, _, err := kubectl.Run(append(args, "-n", "caches")...)
 		if err != nil {
 			t.Fatalf("kubectl %v: %v", args, err)

@@ -136,7 +136,8 @@ func TestSizes(t *testing.T) {
 		{"maxItemSize may be 1Gi", "{memory: 2Gi, engine: {maxItemSize: 1Gi}}", "", ""},
 		{"maxItemSize above half of memory is refused", with("engine: {maxItemSize: 33554433}"), "spec", half},
 		{"maxItemSize below 1Ki is refused", with("engine: {maxItemSize: 1023}"), "spec.engine.maxItemSize", item},
-		{"maxItemSize above 1Gi is refused", "{memory: 4Gi, engine: {maxItemSize: 1025Mi}}", "spec.engine.maxItemSize", item},
+		{"maxItemSize above 1Gi is refused", "{memory: 4Gi, engine: {maxItemSize: 1025Mi}}",
+			"spec.engine.maxItemSize", item},
 		{"maxItemSize of many digits is refused", with("engine: {maxItemSize: '" + strings.Repeat("0", 32) + "1Mi'}"),
 			"spec.engine.maxItemSize", item},
 
@@ -156,9 +157,13 @@ func TestSizes(t *testing.T) {
 func TestAdminCommands(t *testing.T) {
 	ask(t, []row{
 		{"an empty list means none", with("engine: {adminCommands: []}"), "", ""},
-		{"every command may be listed", with("engine: {adminCommands: [FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns]}"), "", ""},
-		{"shutdown never runs in a fleet", with("engine: {adminCommands: [Shutdown]}"), "spec.engine.adminCommands[0]", "Unsupported value"},
-		{"a command is listed once", with("engine: {adminCommands: [FlushAll, FlushAll]}"), "spec.engine.adminCommands[1]", "Duplicate value"},
+		{"every command may be listed",
+			with("engine: {adminCommands: [FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns]}"),
+			"", ""},
+		{"shutdown never runs in a fleet", with("engine: {adminCommands: [Shutdown]}"),
+			"spec.engine.adminCommands[0]", "Unsupported value"},
+		{"a command is listed once", with("engine: {adminCommands: [FlushAll, FlushAll]}"),
+			"spec.engine.adminCommands[1]", "Duplicate value"},
 	})
 }
 
@@ -175,9 +180,11 @@ func TestNamespaceSelectors(t *testing.T) {
 		return clients("{matchLabels: {team: shop}, matchExpressions: [" + rest + "]}")
 	}
 	ask(t, []row{
-		{"a label admits the namespaces that carry it", clients(`{matchLabels: {client.memkeep.io/caches.sessions: "true"}}`), "", ""},
+		{"a label admits the namespaces that carry it",
+			clients(`{matchLabels: {client.memkeep.io/caches.sessions: "true"}}`), "", ""},
 		{"the namespace's name by value is fine", clients("{matchLabels: {kubernetes.io/metadata.name: shop}}"), "", ""},
-		{"the namespace's name in a list is fine", expression("{key: kubernetes.io/metadata.name, operator: In, values: [shop, web]}"), "", ""},
+		{"the namespace's name in a list is fine",
+			expression("{key: kubernetes.io/metadata.name, operator: In, values: [shop, web]}"), "", ""},
 		{"an In expression is enough", expression("{key: team, operator: In, values: [shop]}"), "", ""},
 		{"an exclusion may narrow a label", labelled("{key: stage, operator: NotIn, values: [test]}"), "", ""},
 		{"Exists may narrow a label", labelled("{key: stage, operator: Exists}"), "", ""},
@@ -193,25 +200,34 @@ func TestNamespaceSelectors(t *testing.T) {
 		{"NotIn alone is refused", expression("{key: team, operator: NotIn, values: [evil]}"), field, strangers},
 		{"DoesNotExist alone is refused", expression("{key: team, operator: DoesNotExist}"), field, strangers},
 		{"exclusions together are refused",
-			expression("{key: a, operator: NotIn, values: [b]}, {key: c, operator: DoesNotExist}, {key: d, operator: Exists}"), field, strangers},
-		{"the namespace's name by NotIn is refused", labelled("{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}"), field, byValue},
-		{"the namespace's name by Exists is refused", labelled("{key: kubernetes.io/metadata.name, operator: Exists}"), field, byValue},
+			expression("{key: a, operator: NotIn, values: [b]}, {key: c, operator: DoesNotExist}, " +
+				"{key: d, operator: Exists}"), field, strangers},
+		{"the namespace's name by NotIn is refused",
+			labelled("{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}"), field, byValue},
+		{"the namespace's name by Exists is refused", labelled("{key: kubernetes.io/metadata.name, operator: Exists}"),
+			field, byValue},
 		{"the namespace's name by DoesNotExist is refused",
 			labelled("{key: kubernetes.io/metadata.name, operator: DoesNotExist}"), field, byValue},
 
 		{"In without values is refused", expression("{key: team, operator: In}"), field + ".matchExpressions[0]", values},
-		{"In with an empty list is refused", expression("{key: team, operator: In, values: []}"), field + ".matchExpressions[0]", values},
-		{"NotIn without values is refused", labelled("{key: team, operator: NotIn}"), field + ".matchExpressions[0]", values},
-		{"Exists with values is refused", labelled("{key: team, operator: Exists, values: [a]}"), field + ".matchExpressions[0]", values},
+		{"In with an empty list is refused", expression("{key: team, operator: In, values: []}"),
+			field + ".matchExpressions[0]", values},
+		{"NotIn without values is refused", labelled("{key: team, operator: NotIn}"),
+			field + ".matchExpressions[0]", values},
+		{"Exists with values is refused", labelled("{key: team, operator: Exists, values: [a]}"),
+			field + ".matchExpressions[0]", values},
 		{"an unknown operator is refused", labelled("{key: team, operator: Gt, values: ['1']}"),
 			field + ".matchExpressions[0].operator", "Unsupported value"},
-		{"a key with a space is refused", labelled("{key: my team, operator: Exists}"), field + ".matchExpressions[0].key", key},
-		{"an empty key is refused", labelled("{key: '', operator: Exists}"), field + ".matchExpressions[0].key", "at least 1 chars long"},
+		{"a key with a space is refused", labelled("{key: my team, operator: Exists}"),
+			field + ".matchExpressions[0].key", key},
+		{"an empty key is refused", labelled("{key: '', operator: Exists}"),
+			field + ".matchExpressions[0].key", "at least 1 chars long"},
 		{"a value with a space is refused", expression("{key: team, operator: In, values: [my team]}"),
 			field + ".matchExpressions[0].values[0]", "should match"},
 		{"a label's key with a space is refused", clients("{matchLabels: {my team: a}}"), field + ".matchLabels", key},
 		{"a label's key with two slashes is refused", clients("{matchLabels: {a/b/c: a}}"), field + ".matchLabels", key},
-		{"a label's value with a space is refused", clients("{matchLabels: {team: my team}}"), field + ".matchLabels.team", "should match"},
+		{"a label's value with a space is refused", clients("{matchLabels: {team: my team}}"),
+			field + ".matchLabels.team", "should match"},
 		{"metrics' selectors meet the same rules", with("access: {metrics: [{name: m, namespaceSelector: {}}]}"),
 			"spec.access.metrics[0].namespaceSelector", strangers},
 	})
@@ -228,27 +244,32 @@ func TestPeers(t *testing.T) {
 		{"empty lists are legal", with("access: {clients: [], metrics: []}"), "", ""},
 		{"a pod selector narrows", peer("web", ", podSelector: {matchLabels: {app: web}}"), "", ""},
 		{"an empty pod selector means every pod there", peer("web", ", podSelector: {}"), "", ""},
-		{"a pod selector may use Exists alone", peer("web", ", podSelector: {matchExpressions: [{key: app, operator: Exists}]}"), "", ""},
+		{"a pod selector may use Exists alone",
+			peer("web", ", podSelector: {matchExpressions: [{key: app, operator: Exists}]}"), "", ""},
 		{"a pod selector's keys are label keys", peer("web", ", podSelector: {matchLabels: {'a b': web}}"),
 			field + ".podSelector.matchLabels", "write name or domain/name"},
 		{"a pod selector's In needs values", peer("web", ", podSelector: {matchExpressions: [{key: app, operator: In}]}"),
 			field + ".podSelector.matchExpressions[0]", "need values"},
 		{"a peer's name may begin with a digit", peer("3web-x", ""), "", ""},
-		{"a peer's name has at most 63 characters", peer(strings.Repeat("a", 64), ""), field + ".name", "may not be more than 63"},
+		{"a peer's name has at most 63 characters", peer(strings.Repeat("a", 64), ""),
+			field + ".name", "may not be more than 63"},
 		{"a peer's name is lower case", peer("Web", ""), field + ".name", dns},
 		{"a peer's name ends with a letter or digit", peer("web-", ""), field + ".name", dns},
 		{"a peer's name is not empty", peer("''", ""), field + ".name", "at least 1 chars long"},
-		{"a peer has a name", with("access: {clients: [{namespaceSelector: {matchLabels: {team: shop}}}]}"), field + ".name", "Required value"},
+		{"a peer has a name", with("access: {clients: [{namespaceSelector: {matchLabels: {team: shop}}}]}"),
+			field + ".name", "Required value"},
 		{"a name is used once", with("access: {clients: [{name: a, namespaceSelector: {matchLabels: {team: shop}}}, " +
 			"{name: a, namespaceSelector: {matchLabels: {team: web}}}]}"), "spec.access.clients[1]", "Duplicate value"},
-		{"a client and a scraper may share a name", with("access: {clients: [{name: a, namespaceSelector: {matchLabels: {team: shop}}}], " +
+		{"a client and a scraper may share a name", with("access: {" +
+			"clients: [{name: a, namespaceSelector: {matchLabels: {team: shop}}}], " +
 			"metrics: [{name: a, namespaceSelector: {matchLabels: {team: shop}}}]}"), "", ""},
 	})
 }
 
 func TestBoundsOfLists(t *testing.T) {
 	list := func(kind string, n int) string {
-		return with("access: {" + kind + ": [" + times(n, "{name: p%d, namespaceSelector: {matchLabels: {team: shop}}}") + "]}")
+		peers := times(n, "{name: p%d, namespaceSelector: {matchLabels: {team: shop}}}")
+		return with("access: {" + kind + ": [" + peers + "]}")
 	}
 	labels := func(n int) string { return clients("{matchLabels: {" + times(n, "k%d: v") + "}}") }
 	expressions := func(n int) string {
@@ -285,24 +306,36 @@ func TestPlacement(t *testing.T) {
 		{"everything may be said", with("placement: {nodeSelector: {kubernetes.io/arch: amd64}, priorityClassName: high, " +
 			"spread: {nodes: Required, zones: Preferred}, tolerations: [{key: dedicated, operator: Equal, value: cache, " +
 			"effect: NoExecute, tolerationSeconds: 60}]}"), "", ""},
-		{"a node label's key is a label key", with("placement: {nodeSelector: {'a b': c}}"), "spec.placement.nodeSelector", "write name or domain/name"},
-		{"a node label's value is a label value", with("placement: {nodeSelector: {a: 'b c'}}"), "spec.placement.nodeSelector.a", "should match"},
-		{"a priority class's name is lower case", with("placement: {priorityClassName: High}"), "spec.placement.priorityClassName",
-			"write lower case letters"},
-		{"a priority class's name has at most 253 characters", with("placement: {priorityClassName: " + strings.Repeat("a", 254) + "}"),
+		{"a node label's key is a label key", with("placement: {nodeSelector: {'a b': c}}"),
+			"spec.placement.nodeSelector", "write name or domain/name"},
+		{"a node label's value is a label value", with("placement: {nodeSelector: {a: 'b c'}}"),
+			"spec.placement.nodeSelector.a", "should match"},
+		{"a priority class's name is lower case", with("placement: {priorityClassName: High}"),
+			"spec.placement.priorityClassName", "write lower case letters"},
+		{"a priority class's name has at most 253 characters",
+			with("placement: {priorityClassName: " + strings.Repeat("a", 254) + "}"),
 			"spec.placement.priorityClassName", "may not be more than 253"},
-		{"nodes cannot be spread some other way", with("placement: {spread: {nodes: Never}}"), "spec.placement.spread.nodes", "Unsupported value"},
-		{"zones cannot be spread some other way", with("placement: {spread: {zones: Never}}"), "spec.placement.spread.zones", "Unsupported value"},
+		{"nodes cannot be spread some other way", with("placement: {spread: {nodes: Never}}"),
+			"spec.placement.spread.nodes", "Unsupported value"},
+		{"zones cannot be spread some other way", with("placement: {spread: {zones: Never}}"),
+			"spec.placement.spread.zones", "Unsupported value"},
 		{"Exists without key tolerates everything", toleration("{operator: Exists}"), "", ""},
-		{"no key and no Exists is refused", toleration("{effect: NoSchedule}"), field, "write operator: Exists if you mean that"},
-		{"Exists takes no value", toleration("{key: a, operator: Exists, value: b}"), field, "operator Exists takes no value"},
-		{"seconds need NoExecute", toleration("{key: a, effect: NoSchedule, tolerationSeconds: 5}"), field, "tolerationSeconds needs effect: NoExecute"},
-		{"seconds need an effect", toleration("{key: a, tolerationSeconds: 5}"), field, "tolerationSeconds needs effect: NoExecute"},
-		{"seconds are not negative", toleration("{key: a, effect: NoExecute, tolerationSeconds: -1}"), field + ".tolerationSeconds", "greater than or equal to 0"},
-		{"seconds are at most a year", toleration("{key: a, effect: NoExecute, tolerationSeconds: 31536001}"), field + ".tolerationSeconds", "less than or equal to 31536000"},
+		{"no key and no Exists is refused", toleration("{effect: NoSchedule}"),
+			field, "write operator: Exists if you mean that"},
+		{"Exists takes no value", toleration("{key: a, operator: Exists, value: b}"),
+			field, "operator Exists takes no value"},
+		{"seconds need NoExecute", toleration("{key: a, effect: NoSchedule, tolerationSeconds: 5}"),
+			field, "tolerationSeconds needs effect: NoExecute"},
+		{"seconds need an effect", toleration("{key: a, tolerationSeconds: 5}"),
+			field, "tolerationSeconds needs effect: NoExecute"},
+		{"seconds are not negative", toleration("{key: a, effect: NoExecute, tolerationSeconds: -1}"),
+			field + ".tolerationSeconds", "greater than or equal to 0"},
+		{"seconds are at most a year", toleration("{key: a, effect: NoExecute, tolerationSeconds: 31536001}"),
+			field + ".tolerationSeconds", "less than or equal to 31536000"},
 		{"a taint's key is a label key", toleration("{key: a b}"), field + ".key", "write name or domain/name"},
 		{"a taint's value is a label value", toleration("{key: a, value: b c}"), field + ".value", "should match"},
 		{"an unknown effect is refused", toleration("{key: a, effect: Evict}"), field + ".effect", "Unsupported value"},
-		{"an unknown operator is refused", toleration("{key: a, operator: Lt, value: '1'}"), field + ".operator", "Unsupported value"},
+		{"an unknown operator is refused", toleration("{key: a, operator: Lt, value: '1'}"),
+			field + ".operator", "Unsupported value"},
 	})
 }

@@ -131,7 +131,8 @@ func TestEverythingIsBounded(t *testing.T) {
 			}
 		case "":
 			// A quantity: its pattern bounds what it may hold, its rule how long and how large it is.
-			if !s.XIntOrString || s.Pattern == "" || len(s.XValidations) == 0 || !strings.Contains(s.XValidations[0].Rule, "size(string(self)) <= 32") {
+			if !s.XIntOrString || s.Pattern == "" || len(s.XValidations) == 0 ||
+				!strings.Contains(s.XValidations[0].Rule, "size(string(self)) <= 32") {
 				t.Errorf("%s: a value of any type, or a quantity without a rule that bounds it", path)
 			}
 		default:
@@ -175,6 +176,6 @@ func TestEveryFieldIsExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	if crd.Size() > 100<<10 {
-		t.Errorf("the definition has %d bytes: kubectl apply without --server-side keeps a copy in an annotation of at most 256 KiB", crd.Size())
+		t.Errorf("the definition has %d bytes: kubectl apply keeps a copy in annotations, of at most 256 KiB", crd.Size())
 	}
 }
