@@ -1,5 +1,59 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package engine stores a cache's items within one budget of memory. It knows no socket and no protocol.
+// Package engine stores a cache's items, with memcached's semantics, within one budget of memory for
+// items and index together. It knows no socket and no protocol.
+//
+// # Layout
+//
+// All of it lives in one anonymous mapping, the arena, outside the Go heap. Places are offsets, so that
+// the garbage collector has nothing to look at.
+//
+//	arena   | descriptors, 64 bytes a unit | unit 1 | unit 2 | ...            | reserved |
+//	                                         16 KiB to 256 KiB each
+//
+//	unit    free         resident (counted) or given back to the kernel (not counted)
+//	        spare        held ready by a partition
+//	        index        buckets of one cache line: | ghosts, passed | slot x 7 |
+//	                     slot: tag 16 | freq 2 | - 2 | offset/8 44
+//	        segment      records, one behind the other:
+//	                     item      | header 24 | [chain 12] | [flags 4] | key | value | slack |
+//	                     fragment  | header 32 | value, goes on |
+//
+//	                      lock
+//	partition             | index     units in order, resized in place (resize.go)
+//	  hash picks one      | small     oldest <-> ... <-> newest   open segment
+//	                      | main      oldest <-> ... <-> newest   open segment
+//	                      | drain     the segment that is being emptied
+//	                      | spares    1 or 2 free units
+//	                      pool        all other units, under its own lock
+//
+// A new item is written to the open segment of the small queue, or of the main queue if its ghost, a
+// few bits of its hash, tells that it was evicted lately. Where units run short the oldest segment of a
+// queue is emptied, a few records with each write: items of the small queue that were used again move
+// to the main queue, the others leave a ghost; items of the main queue that were used since the last
+// look stay. This is S3-FIFO on a log: a hit writes two bits, and nothing is allocated or freed item by
+// item. Segments in which much has died are emptied first, without evicting anything. An item that is
+// overwritten by one of about its size stays where it is.
+//
+// A value that does not fit the rest of a segment goes on in fragments, doubly linked, in the segments
+// that follow. So there are no size classes, a large value needs no room in one piece, and any value
+// that fits the budget can be stored: room for very large ones is gathered from all partitions.
+//
+// # Invariants
+//
+//   - A partition's lock covers its index and every byte of its units. No two partitions' locks are
+//     ever held together. The order is Engine.big, partition.mu, pool.mu.
+//   - Every unit ever handed out is in exactly one place: a segment, an index, a partition's spares, or
+//     one of the pool's two lists. Units that may be resident, and the descriptors, are within the budget.
+//   - An index entry points to a live item, each live item has one entry, and it is found from its home
+//     bucket on, also while the index is resized: between the two only buckets are passed that count it.
+//   - A fragment is live as long as its item is, and lies in the same partition.
+//   - Records never overlap, and one follows another without a gap up to the segment's used mark.
+//   - Writers leave their partition at least one spare. Moving survivors out of a segment opens at most
+//     one other segment, so that it always ends.
+//   - Each operation does a bounded amount of work: it empties a few segments at most before items go
+//     regardless of their use, and moves a few buckets of a resize.
+//
+// The tests check these after every step of random operations.
 package engine

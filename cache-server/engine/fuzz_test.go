@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
-	"time"
 )
 
 // tape hands out a fuzzer's bytes; after its end it yields zeros.
@@ -81,7 +80,7 @@ func (t *tape) step(p *pair) error {
 		least := max(MinBytes, 2*int64(p.m.limit), int64(len(p.e.parts)*unitsLeast)<<p.e.arena.shift)
 		return p.e.SetBudget(least + int64(t.byte())<<12)
 	case 28:
-		p.e.maintain(time.Now().Add(keeperQuantum))
+		p.e.maintain(keeperQuantum)
 	case 29:
 		if !p.evicts {
 			return nil

@@ -13,7 +13,7 @@ import (
 const (
 	// keeperPeriod is how often the keeper looks for work; the real clock is as fine.
 	keeperPeriod = 100 * time.Millisecond
-	// keeperQuantum bounds what it works per period, unless the budget has fallen.
+	// keeperQuantum bounds how long it works at one thing per period, unless the budget has fallen.
 	keeperQuantum = 2 * time.Millisecond
 	// keeperRecords bounds what it does under one hold of a lock.
 	keeperRecords = 64
@@ -54,7 +54,7 @@ func (k *keeper) run(e *Engine) {
 		case <-k.kick:
 		case <-ticker.C:
 		}
-		for e.maintain(time.Now().Add(keeperQuantum)) {
+		for e.maintain(keeperQuantum) {
 			select {
 			case <-k.quit:
 				return
@@ -66,19 +66,21 @@ func (k *keeper) run(e *Engine) {
 }
 
 // maintain does a slice of the keeper's work. It reports whether the budget is still exceeded.
-func (e *Engine) maintain(deadline time.Time) (more bool) {
+func (e *Engine) maintain(quantum time.Duration) (more bool) {
 	if e.clock == nil {
 		e.second.Store(e.realSecond())
 	}
 	now := e.tick()
+	deadline := time.Now().Add(quantum)
 	for more = true; more && time.Now().Before(deadline); {
 		more = e.shrink()
 	}
-	for i := range e.parts {
-		e.parts[i].tend()
+	deadline = time.Now().Add(quantum)
+	for busy := true; busy && time.Now().Before(deadline); {
+		busy = e.tendIndexes()
 	}
 	e.balance(now)
-	e.crawlExpired(now, deadline)
+	e.crawlExpired(now, time.Now().Add(quantum))
 	return more
 }
 
@@ -88,13 +90,18 @@ func (e *Engine) shrink() bool {
 	return over && (done || e.evictSomewhere())
 }
 
-// tend carries the index's resize on, and lets it shrink.
-func (p *partition) tend() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.trimIndex()
+// tendIndexes carries resizes on, and lets indexes shrink, a step in each. It reports whether there may
+// be more to do.
+func (e *Engine) tendIndexes() (busy bool) {
+	for i := range e.parts {
+		p := &e.parts[i]
+		p.mu.Lock()
+		if !p.closed && p.trimIndex() {
+			busy = true
+		}
+		p.mu.Unlock()
 	}
+	return busy
 }
 
 // trimIndex takes a step towards a smaller index if much of it is empty. It reports whether it did

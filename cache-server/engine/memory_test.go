@@ -58,8 +58,8 @@ func TestMemoryStaysWithinTheBudget(t *testing.T) {
 		size   func(i int, r *rand.Rand) int
 		total  int64 // bytes of values to write
 	}{
-		{"many tiny items", 8 << 20, 4 << 20, func(int, *rand.Rand) int { return 1 }, 1 << 20},
-		{"items of a hundred bytes", 32 << 20, 1 << 20, func(int, *rand.Rand) int { return 100 }, 64 << 20},
+		{"many tiny items", 4 << 20, 2 << 20, func(int, *rand.Rand) int { return 1 }, 1 << 18},
+		{"items of a hundred bytes", 16 << 20, 1 << 20, func(int, *rand.Rand) int { return 100 }, 24 << 20},
 		{"items of all sizes", 16 << 20, 1 << 20, func(_ int, r *rand.Rand) int { return 1 << r.IntN(20) }, 256 << 20},
 		{"the largest items", 8 << 20, 4 << 20, func(int, *rand.Rand) int { return 4<<20 - 100 }, 256 << 20},
 		{"the smallest budget", MinBytes, MinBytes / 2, func(_ int, r *rand.Rand) int { return r.IntN(MinBytes/2 - 100) },
@@ -98,7 +98,7 @@ func TestNothingFittingIsEverRefused(t *testing.T) {
 	var key [8]byte
 	// Small items spread over all partitions, then one value of half the budget, and again.
 	for round := range 4 {
-		for i := range 200_000 {
+		for i := range 100_000 {
 			binary.LittleEndian.PutUint64(key[:], uint64(round<<32|i))
 			e.Apply(&Mutation{Verb: Set, Key: key[:], Value: value[:200]})
 		}
@@ -134,7 +134,7 @@ func TestConcurrentLargeValuesAllFit(t *testing.T) {
 }
 
 func TestBudgetFallsAndRisesWhileServing(t *testing.T) {
-	e := newEngine(t, Config{MaxBytes: 128 << 20, MaxItemSize: 1 << 20})
+	e := newEngine(t, Config{MaxBytes: 64 << 20, MaxItemSize: 1 << 20})
 	var key [8]byte
 	value := make([]byte, 150)
 	fill := func(n int) {
@@ -143,14 +143,14 @@ func TestBudgetFallsAndRisesWhileServing(t *testing.T) {
 			e.Apply(&Mutation{Verb: Set, Key: key[:], Value: value})
 		}
 	}
-	fill(800_000)
+	fill(400_000)
 	full := e.Stats()
-	if err := e.SetBudget(16 << 20); err != nil {
+	if err := e.SetBudget(8 << 20); err != nil {
 		t.Fatal(err)
 	}
 	var slowest time.Duration
 	deadline := time.Now().Add(60 * time.Second)
-	for e.Stats().MappedBytes > 16<<20 {
+	for e.Stats().MappedBytes > 8<<20 {
 		if time.Now().After(deadline) {
 			t.Fatalf("the budget is not reached: %+v", e.Stats())
 		}
@@ -160,13 +160,13 @@ func TestBudgetFallsAndRisesWhileServing(t *testing.T) {
 	}
 	t.Logf("slowest request while the budget fell: %v", slowest)
 	e.staysWithin(t)
-	if s := e.Stats(); s.CurrItems == 0 || s.CurrItems > full.CurrItems/4 || s.LimitBytes != 16<<20 {
+	if s := e.Stats(); s.CurrItems == 0 || s.CurrItems > full.CurrItems/4 || s.LimitBytes != 8<<20 {
 		t.Errorf("got %+v", s)
 	}
-	if err := e.SetBudget(128 << 20); err != nil {
+	if err := e.SetBudget(64 << 20); err != nil {
 		t.Fatal(err)
 	}
-	fill(800_000)
+	fill(400_000)
 	e.staysWithin(t)
 	if s := e.Stats(); s.CurrItems < full.CurrItems*9/10 {
 		t.Errorf("%d items after the budget rose again, before it fell %d", s.CurrItems, full.CurrItems)
@@ -188,7 +188,7 @@ func TestBudgetsOutOfReachAreRefused(t *testing.T) {
 }
 
 func TestIndexShrinksWhenItemsGrow(t *testing.T) {
-	e := newEngine(t, Config{MaxBytes: 32 << 20, MaxItemSize: 1 << 20})
+	e := newEngine(t, Config{MaxBytes: 16 << 20, MaxItemSize: 1 << 20})
 	index := func() (units int) {
 		for i := range e.parts {
 			e.parts[i].mu.Lock()
@@ -198,13 +198,13 @@ func TestIndexShrinksWhenItemsGrow(t *testing.T) {
 		return units
 	}
 	var key [8]byte
-	for i := range 600_000 {
+	for i := range 300_000 {
 		binary.LittleEndian.PutUint64(key[:], uint64(i))
 		e.Apply(&Mutation{Verb: Set, Key: key[:]})
 	}
 	most := index()
 	value := make([]byte, 10_000)
-	for i := range 20_000 {
+	for i := range 5_000 {
 		binary.LittleEndian.PutUint64(key[:], uint64(i)<<32)
 		e.Apply(&Mutation{Verb: Set, Key: key[:], Value: value})
 	}
@@ -253,20 +253,20 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestTheHeapStaysSmall holds a million items and looks at what the garbage collector sees.
+// TestTheHeapStaysSmall holds many items and looks at what the garbage collector sees.
 func TestTheHeapStaysSmall(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	e := newEngine(t, Config{MaxBytes: 128 << 20, MaxItemSize: 1 << 20})
 	var key [8]byte
-	for i := range 1_000_000 {
+	for i := range 300_000 {
 		binary.LittleEndian.PutUint64(key[:], uint64(i))
 		e.Apply(&Mutation{Verb: Set, Key: key[:], Value: key[:]})
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if n := e.Stats().CurrItems; n != 1_000_000 {
+	if n := e.Stats().CurrItems; n != 300_000 {
 		t.Errorf("%d items are held", n)
 	}
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
@@ -276,7 +276,7 @@ func TestTheHeapStaysSmall(t *testing.T) {
 
 // TestDensity keeps what an item costs from growing unnoticed.
 func TestDensity(t *testing.T) {
-	const budget = 64 << 20
+	const budget = 16 << 20
 	for _, row := range []struct{ value, most int }{{10, 78}, {100, 170}, {273, 345}, {4096, 4320}, {50_000, 52_000}} {
 		e := newEngine(t, Config{MaxBytes: budget, MaxItemSize: 1 << 20})
 		value := bytes.Repeat([]byte("v"), row.value)

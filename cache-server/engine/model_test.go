@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -320,7 +319,7 @@ func runModel(t *testing.T, budget int64, maxItem int, evicts bool) {
 			},
 			"maintain": func(*rapid.T) {
 				p.e.keeper.stop()
-				p.e.maintain(time.Now().Add(keeperQuantum))
+				p.e.maintain(keeperQuantum)
 			},
 			"": func(*rapid.T) { try(p.e.check()) },
 		})

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -100,7 +102,9 @@ func checkConfig(cfg Config) error {
 // geometry chooses the size of a unit and the number of partitions, a power of two.
 func geometry(budget int64) (shift uint, count int) {
 	shift = uint(bits.Len64(uint64(budget/unitsWanted)) - 1)
-	shift = min(max(shift, minUnitShift), maxUnitShift)
+	// The kernel takes back whole pages only.
+	page := uint(bits.Len(uint(unix.Getpagesize())) - 1)
+	shift = max(min(max(shift, minUnitShift), maxUnitShift), page)
 	count = 1
 	for count < 4*runtime.GOMAXPROCS(0) && count < maxPartitions {
 		count *= 2

@@ -41,7 +41,8 @@ func (x *index) fitting() uint64 { return x.physical() - padBuckets }
 
 func (x *index) resizing() bool { return x.n != x.next }
 
-func (x *index) over(load uint64) bool { return x.items*100 >= x.n*slotsPer*load }
+// over reports whether the index, as it is or as it will be after a resize, is loaded above load.
+func (x *index) over(load uint64) bool { return x.items*100 >= min(x.n, x.next)*slotsPer*load }
 
 // grow starts to use all units. It is worth the sweep only for an eighth more.
 func (x *index) grow() bool {
@@ -52,14 +53,15 @@ func (x *index) grow() bool {
 	return false
 }
 
-// shrink starts to leave units that are not needed.
+// shrink starts to leave units that are not needed. It halves at most, so that what is inserted before
+// the sweep ends finds room.
 func (x *index) shrink() bool {
 	if x.resizing() || x.over(loadLow) {
 		return false
 	}
 	per := uint64(1) << x.shift
 	buckets := x.items*100/(slotsPer*loadTarget) + padBuckets
-	n := max(1, (buckets+per-1)/per)*per - padBuckets
+	n := max(1, (max(buckets, x.n/2)+per-1)/per)*per - padBuckets
 	if n >= x.n {
 		return false
 	}
@@ -135,7 +137,8 @@ func (x *index) warm(b *bucket) {
 func (x *index) trim() unit {
 	last := len(x.dir) - 1
 	from := uint64(last) << x.shift
-	if x.resizing() || x.n+padBuckets > from {
+	// A search must never run past the end, not even over a counter that stayed at its top.
+	if x.resizing() || x.n+padBuckets > from || x.bucket(from-1)[0]&passedMask != 0 {
 		return 0
 	}
 	for at := from; at < x.physical(); at++ {
