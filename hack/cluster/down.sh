@@ -14,6 +14,6 @@ have ip || { say "no cluster is up" && exit 0; }
 lock
 owner=$(cat "$OWNER" 2>/dev/null || true)
 [[ -z $owner || $owner == "$STATE" ]] ||
-  die "the cluster that is up has its state in $owner: end it with MEMKEEP_CACHE=${owner%/cluster} make cluster-down"
+  die "the cluster that is up is another cache's: end it with MEMKEEP_CACHE=${owner%/cluster} make cluster-down"
 clear_cluster
 say "down"

@@ -8,7 +8,7 @@ set -euo pipefail
 name=memkeep
 
 for program in docker kind; do
-  have $program || die "CLUSTER=kind needs $program, which this machine lacks; CLUSTER=dev needs neither docker nor kind"
+  have $program || die "CLUSTER=kind needs $program, which this machine lacks; CLUSTER=dev needs neither"
 done
 docker info >/dev/null 2>&1 || die "CLUSTER=kind: the Docker daemon does not answer (docker info shows why)"
 

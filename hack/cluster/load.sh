@@ -32,7 +32,8 @@ for node in $(node_names "$(recorded NODES)"); do
       continue
     fi
     # By standard input, because the node does not see every folder of the host.
-    in_node "$node" ctr --namespace k8s.io images import - <"$archive" >/dev/null || die "cannot load $archive into $node"
+    in_node "$node" ctr --namespace k8s.io images import - <"$archive" >/dev/null ||
+      die "cannot load $archive into $node"
     say "$node took $image"
   done
 done

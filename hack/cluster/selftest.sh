@@ -13,9 +13,13 @@ trap 'rm -rf "$work"' EXIT
 
 # kernel_settings prints what does not change by itself.
 kernel_settings() {
-  sysctl -a 2>/dev/null |
-    grep -vE '^(fs\.(dentry-state|file-nr|inode-(nr|state)|quota|aio-nr)|kernel\.(random|ns_last_pid|pty\.nr|perf_event_max_sample_rate|perf_cpu_time)|net\.netfilter\.nf_conntrack_count)'
+  local volatile='fs\.(dentry-state|file-nr|inode-(nr|state)|quota|aio-nr)|net\.netfilter\.nf_conntrack_count'
+  volatile+='|kernel\.(random|ns_last_pid|pty\.nr|perf_event_max_sample_rate|perf_cpu_time)'
+  sysctl -a 2>/dev/null | grep -vE "^($volatile)"
 }
+
+mapfile -t folders < <(node_folders)
+folders+=(/etc/cni /opt/cni /run/{netns,containerd,cilium} "$OWNER" "$STATE")
 
 # snapshot NAME writes what the machine looks like to $work/NAME.
 snapshot() {
@@ -29,11 +33,11 @@ snapshot() {
     echo "== mounts" && awk '{print $5, $9, $10}' /proc/self/mountinfo | sort
     echo "== cgroups" && find /sys/fs/cgroup -type d | grep -vE '\.(scope|service)($|/)' | sort
     echo "== cgroup controllers" && { cat /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true; }
-    echo "== folders" && { ls -d /etc/cni /opt/cni /run/netns /var/lib/{cilium,cni,containerd,kubelet} /var/log/{containers,pods} \
-      /run/containerd /run/cilium /run/memkeep-cluster.owner "$STATE" 2>/dev/null || true; }
+    echo "== folders" && { ls -d "${folders[@]}" 2>/dev/null || true; }
     echo "== kernel settings" && kernel_settings
     echo "== listening" && { grep -ci ":$(printf %04X "$API_PORT") 00000000:0000 0A" /proc/net/tcp || true; }
-    echo "== processes" && { pgrep -fa "cluster/node/|cilium-agent|kubelet|containerd|$TOOLS/" | cut -d' ' -f2- | sort || true; }
+    echo "== processes" && { pgrep -fa "cluster/node/|cilium-agent|kubelet|containerd|$TOOLS/" |
+      cut -d' ' -f2- | sort || true; }
   } >"$work/$1"
 }
 

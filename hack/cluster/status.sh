@@ -106,8 +106,8 @@ print_text() {
 print_json() {
   local line words items=() hosts=()
   while read -r -a words; do
-    ((${#words[@]} == 0)) || hosts+=("$(printf '{"name":"%s","ready":"%s","kubernetes":"%s","address":"%s","runtime":"%s"}' \
-      "${words[@]}")")
+    ((${#words[@]} > 0)) || continue
+    hosts+=("$(printf '{"name":"%s","ready":"%s","kubernetes":"%s","address":"%s","runtime":"%s"}' "${words[@]}")")
   done <<<"$kubelet_lines"
   for line in "${component_lines[@]}"; do
     read -r -a words <<<"$line"

@@ -22,7 +22,7 @@ refuse_foreign() {
   local owner
   owner=$(cat "$OWNER" 2>/dev/null || true)
   [[ -z $owner || $owner == "$STATE" ]] ||
-    die "another development cluster is up, its state is in $owner: end it with MEMKEEP_CACHE=${owner%/cluster} make cluster-down"
+    die "another development cluster is up: end it with MEMKEEP_CACHE=${owner%/cluster} make cluster-down"
 }
 
 # reuse ends the script when the cluster that is up will do; returns when a new one is to be made.

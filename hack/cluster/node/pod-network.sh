@@ -14,7 +14,8 @@ pod_network_start() {
 pod_cidr() {
   local cidr=''
   until [[ -n $cidr ]]; do
-    cidr=$(kubectl --kubeconfig="$STATE/kubeconfig/admin-inside" get node "$node" -o jsonpath='{.spec.podCIDR}' 2>/dev/null)
+    cidr=$(kubectl --kubeconfig="$STATE/kubeconfig/admin-inside" get node "$node" \
+      -o jsonpath='{.spec.podCIDR}' 2>/dev/null)
     [[ -n $cidr ]] || sleep 0.2
   done
   echo "$cidr"
