@@ -13,9 +13,7 @@ command -v go >/dev/null || fail "go is not in PATH: install Go 1.26 or newer fr
 command -v git >/dev/null || fail "git is not in PATH"
 
 missing=()
-for pair in shellcheck:shellcheck; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
-done
+command -v shellcheck >/dev/null || missing+=(shellcheck)
 # The race detector is the one thing that needs a C compiler.
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 if [ ${#missing[@]} -gt 0 ]; then
