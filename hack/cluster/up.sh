@@ -93,7 +93,7 @@ make_cluster() {
   while read -r folder; do make_directory "$folder"; done < <(node_folders)
   pki_make
   network_make_lan
-  export NODES CNI CACHE
+  export NODES CNI
   for node in $(node_names "$NODES"); do start_node "$node"; done
   relay_start
 }

@@ -22,7 +22,8 @@ cgroup_make() {
       grep -qw "$controller" /sys/fs/cgroup/cgroup.controllers || continue
       grep -qw "$controller" /sys/fs/cgroup/cgroup.subtree_control && continue
       undo_note "controller $controller"
-      echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+      echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control ||
+        die "the root cgroup cannot hand down $controller: inside a container, move its processes to a child first"
     done
     mkdir -p "/sys/fs/cgroup/$PREFIX-$1/init"
     return
