@@ -76,10 +76,10 @@ func TestEventuallyTellsWhatWasMissing(t *testing.T) {
 	}
 }
 
-func TestReadManifestsLeavesTheKustomizationOut(t *testing.T) {
+func TestReadManifestsPutsNamespacesFirstAndLeavesTheKustomizationOut(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"a.yaml":             "kind: Namespace\nmetadata: {name: a}\n---\n# nothing\n---\nkind: Secret\nmetadata: {name: b}\n",
+		"a.yaml":             "kind: Secret\nmetadata: {name: b}\n---\n# nothing\n---\nkind: Namespace\nmetadata: {name: a}\n",
 		"kustomization.yaml": "kind: Kustomization\n",
 		"notes.txt":          "kind: Note\n",
 	} {

@@ -26,8 +26,11 @@ import (
 // installLimit is how long the operator may take to become available.
 const installLimit = 2 * time.Minute
 
+// first are the kinds that others need.
+var first = []string{"CustomResourceDefinition", "Namespace"}
+
 // ReadManifests returns the objects of a YAML file, or of every YAML file of a
-// folder but its kustomization, in order.
+// folder but its kustomization: what others need comes first.
 func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
 	paths := []string{path}
 	if info, err := os.Stat(path); err != nil {
@@ -59,6 +62,9 @@ func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
 			}
 		}
 	}
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
+		return slices.Index(first, b.GetKind()) - slices.Index(first, a.GetKind())
+	})
 	return objects, nil
 }
 
