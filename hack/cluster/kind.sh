@@ -15,6 +15,7 @@ docker info >/dev/null 2>&1 || die "CLUSTER=kind: the Docker daemon does not ans
 enforces() {
   local version
   version=$(kind version -q)
+  version=${version#v}
   [[ $(printf '%s\n' 0.24.0 "$version" | sort -V | head -1) == 0.24.0 ]]
 }
 
