@@ -35,6 +35,7 @@ type conn struct {
 	rest     []byte     // unread input, kept while waiting
 	restHeld int64      // what rest takes of the budget
 	outHeld  int64      // what a large ws.out takes of the budget
+	large    int        // size of the last value read, if that was large
 	suffix   int        // length of the last value header after its key
 	begun    bool       // something was executed
 	hurried  bool       // there is a deadline for the rest of a long request

@@ -112,6 +112,9 @@ func (c *conn) read(dst, key []byte, touches bool, deadline int64) ([]byte, engi
 // as the last one was, and the value is moved where that was wrong.
 func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hit, ok bool) {
 	ws := c.ws
+	if c.large > 0 && !c.expectLarge() {
+		return false, false
+	}
 	base := len(ws.out)
 	gap := base + len("VALUE ") + len(key) + c.suffix
 	before := ws.out
@@ -134,6 +137,9 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	} else {
 		header = protocol.AppendValueHeader(header, key, item.Flags, item.Size)
 	}
+	if c.large = 0; item.Size > outputSize {
+		c.large = item.Size
+	}
 	if move := base + len(header) - gap; move != 0 {
 		out = slices.Grow(out, max(move, 0))[:len(out)+move]
 		copy(out[gap+move:], out[gap:gap+item.Size])
@@ -153,25 +159,44 @@ func (c *conn) holdOutput(n int64) bool {
 	return true
 }
 
-// readLater sends what there is, waits for memory for a value of about the given size, and reads it anew.
-func (c *conn) readLater(key []byte, size int, touches bool, deadline int64,
-) (out []byte, item engine.Item, hit, ok bool) {
-	if !c.flush() {
-		return nil, item, false, false
+// expectLarge makes room for a value as large as the last: who reads large values does so again.
+func (c *conn) expectLarge() bool {
+	room := len(c.ws.out) + largeRoom(c.large)
+	if room <= cap(c.ws.out) {
+		return true
 	}
+	return c.flush() && c.roomFor(c.large)
+}
+
+// largeRoom is what a value of a given size and its header take.
+func largeRoom(size int) int {
+	return size + maxValueHeader + protocol.MaxKeyLen + 64
+}
+
+// roomFor waits for memory for a value of the given size. The replies before it have been sent.
+func (c *conn) roomFor(size int) bool {
 	if c.s.waiters.Add(1) > maxWaiters {
 		c.s.waiters.Add(-1)
-		return nil, item, false, false
+		return false
 	}
 	defer c.s.waiters.Add(-1)
-	room := size + maxValueHeader + protocol.MaxKeyLen + 64
+	room := largeRoom(size)
 	if !c.s.transfer.wait(context.Background(), int64(room), c.s.cfg.Timeouts.Budget) {
-		return nil, item, false, false
+		return false
 	}
 	c.outHeld = int64(room)
 	c.ws.out = make([]byte, 0, room)
+	return true
+}
+
+// readLater sends what there is, waits for memory for a value of about the given size, and reads it anew.
+func (c *conn) readLater(key []byte, size int, touches bool, deadline int64,
+) (out []byte, item engine.Item, hit, ok bool) {
+	if !c.flush() || !c.roomFor(size) {
+		return nil, item, false, false
+	}
 	out, item, hit = c.read(c.ws.out[:len("VALUE ")+len(key)+c.suffix], key, touches, deadline)
-	if hit && cap(out) > room && !c.holdOutput(int64(cap(out))) {
+	if hit && int64(cap(out)) > c.outHeld && !c.holdOutput(int64(cap(out))) {
 		return nil, item, false, false // it was replaced by a larger one meanwhile
 	}
 	return out, item, hit, true
