@@ -122,7 +122,7 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	if !hit {
 		return false, true
 	}
-	if grown := int64(cap(out)); grown > outputSize && grown > c.outHeld && !c.holdOutput(grown) {
+	if cap(out) > outputSize && !c.holdOutput(cap(out)) {
 		ws.out = before
 		if out, item, hit, ok = c.readLater(key, item.Size, touches, deadline); !hit || !ok {
 			return hit, ok
@@ -150,12 +150,16 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	return true, true
 }
 
-// holdOutput takes what a large output buffer needs from the budget.
-func (c *conn) holdOutput(n int64) bool {
-	if !c.s.transfer.try(n - c.outHeld) {
+// holdOutput takes from the budget what a connection with an output buffer of n bytes holds.
+func (c *conn) holdOutput(n int) bool {
+	need := int64(n + workspaceSize)
+	if need <= c.outHeld {
+		return true
+	}
+	if !c.s.transfer.try(need - c.outHeld) {
 		return false
 	}
-	c.outHeld = n
+	c.outHeld = need
 	return true
 }
 
@@ -181,10 +185,11 @@ func (c *conn) roomFor(size int) bool {
 	}
 	defer c.s.waiters.Add(-1)
 	room := largeRoom(size)
-	if !c.s.transfer.wait(context.Background(), int64(room), c.s.cfg.Timeouts.Budget) {
+	need := int64(room + workspaceSize)
+	if !c.s.transfer.wait(context.Background(), need, c.s.cfg.Timeouts.Budget) {
 		return false
 	}
-	c.outHeld = int64(room)
+	c.outHeld = need
 	c.ws.out = make([]byte, 0, room)
 	return true
 }
@@ -196,7 +201,7 @@ func (c *conn) readLater(key []byte, size int, touches bool, deadline int64,
 		return nil, item, false, false
 	}
 	out, item, hit = c.read(c.ws.out[:len("VALUE ")+len(key)+c.suffix], key, touches, deadline)
-	if hit && int64(cap(out)) > c.outHeld && !c.holdOutput(int64(cap(out))) {
+	if hit && !c.holdOutput(cap(out)) {
 		return nil, item, false, false // it was replaced by a larger one meanwhile
 	}
 	return out, item, hit, true

@@ -55,7 +55,7 @@ func TestReadersThatDoNotReadAreBoundedAndCutOff(t *testing.T) {
 	const clients = 50
 	f := start(t, func(cfg *Config) {
 		cfg.TransferBytes = 4 << 20
-		cfg.Timeouts = Timeouts{Stall: 300 * time.Millisecond, Budget: 100 * time.Millisecond}
+		cfg.Timeouts = Timeouts{Stall: 300 * time.Millisecond, Budget: 10 * time.Second}
 	})
 	value := storeBig(t, f)
 	before := heapInUse()

@@ -118,11 +118,13 @@ func (c *conn) writeNow(out []byte) (n int, err error) {
 // the budget, and where that is spent the client is cut off: those who read must not suffer from those who
 // do not.
 func (c *conn) writeSlowly(out []byte) bool {
-	if !c.s.transfer.try(workspaceSize) {
-		c.closing(reasonSlowReader)
-		return false
+	if c.outHeld == 0 { // else it was counted with the large reply
+		if !c.s.transfer.try(workspaceSize) {
+			c.closing(reasonSlowReader)
+			return false
+		}
+		defer c.s.transfer.give(workspaceSize)
 	}
-	defer c.s.transfer.give(workspaceSize)
 	patience := c.patience(len(out))
 	if err := c.nc.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return false
