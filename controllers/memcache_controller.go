@@ -47,7 +47,7 @@ const (
 	// recheckRaced follows an object that somebody else changed under us.
 	recheckRaced = 200 * time.Millisecond
 	// recheckForeign follows a name clash: foreign objects are not watched.
-	recheckForeign = 20 * time.Second
+	recheckForeign = 10 * time.Second
 	// recheckRefused follows a refusal by quota, admission or validation.
 	recheckRefused = 20 * time.Second
 	// patience is how long pods may be missing before it is asked why.

@@ -1,0 +1,142 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/memkeep/memkeep/api/v1alpha1"
+)
+
+// hold keeps every pod of the stage in place once it terminates.
+func (s *stage) hold() {
+	s.t.Helper()
+	s.finalize([]string{slow})
+}
+
+// release lets terminating pods go.
+func (s *stage) release() {
+	s.t.Helper()
+	s.finalize(nil)
+}
+
+func (s *stage) finalize(finalizers []string) {
+	s.t.Helper()
+	for _, p := range s.pods() {
+		before := p.DeepCopy()
+		p.Finalizers = finalizers
+		if err := kube.Patch(s.t.Context(), &p, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// terminating waits until every pod terminates, and fails where the policy does
+// not hold them meanwhile.
+func (s *stage) terminating(want int) {
+	s.t.Helper()
+	s.wait("all pods terminate", func() string {
+		s.guarded()
+		n := 0
+		for _, p := range s.pods() {
+			if !p.DeletionTimestamp.IsZero() {
+				n++
+			}
+		}
+		if n != want {
+			return fmt.Sprintf("%d terminate, want %d", n, want)
+		}
+		return ""
+	})
+}
+
+// guarded fails where pods exist and the policy does not. The pods are read
+// first: a policy that goes after them is right.
+func (s *stage) guarded() {
+	s.t.Helper()
+	if !s.get(&networkingv1.NetworkPolicy{}, "sessions") {
+		if pods := s.pods(); len(pods) > 0 {
+			s.t.Fatalf("the policy is gone, and %d pods are there", len(pods))
+		}
+	}
+}
+
+func TestThePolicyOutlivesTheLastPod(t *testing.T) {
+	policy := func() client.Object { return &networkingv1.NetworkPolicy{} }
+	memcache := func() client.Object { return &v1alpha1.Memcache{} }
+	set := func() client.Object { return &appsv1.StatefulSet{} }
+	tests := map[string]struct {
+		// running tells whether the operator is there.
+		running bool
+		// objects are deleted in this order.
+		objects []func() client.Object
+		policy  metav1.DeletionPropagation
+	}{
+		"the Memcache, with the operator there": {
+			true, []func() client.Object{memcache}, metav1.DeletePropagationBackground,
+		},
+		"the Memcache, with the operator gone": {
+			false, []func() client.Object{memcache}, metav1.DeletePropagationBackground,
+		},
+		"the Memcache in the foreground, with the operator gone": {
+			false, []func() client.Object{memcache}, metav1.DeletePropagationForeground,
+		},
+		"the Memcache in the foreground, with the operator there": {
+			true, []func() client.Object{memcache}, metav1.DeletePropagationForeground,
+		},
+		"StatefulSet and Memcache, with the operator gone": {
+			false, []func() client.Object{set, memcache}, metav1.DeletePropagationForeground,
+		},
+		"policy in the foreground and Memcache, with the operator there": {
+			true, []func() client.Object{memcache, policy}, metav1.DeletePropagationForeground,
+		},
+	}
+	for name, c := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.standard()
+			s.create(s.fleet("sessions", 3))
+			s.ready("sessions")
+			s.hold()
+			if !c.running {
+				s.stop()
+			}
+			for _, object := range c.objects {
+				o := object()
+				o.SetName("sessions")
+				o.SetNamespace(s.namespace)
+				if err := kube.Delete(t.Context(), o, client.PropagationPolicy(c.policy)); client.IgnoreNotFound(err) != nil {
+					t.Fatal(err)
+				}
+			}
+			s.terminating(3)
+			deadline := time.Now().Add(quiet)
+			for time.Now().Before(deadline) {
+				s.guarded()
+				time.Sleep(50 * time.Millisecond)
+			}
+			if !s.get(policy(), "sessions") {
+				t.Fatal("the policy went before its pods")
+			}
+			s.release()
+			s.wait("everything is gone", func() string {
+				s.guarded()
+				if s.get(policy(), "sessions") {
+					return "the policy is there"
+				}
+				if s.get(set(), "sessions") || len(s.pods()) > 0 {
+					return "pods are there"
+				}
+				return ""
+			})
+		})
+	}
+}
