@@ -6,7 +6,10 @@ package v1alpha1
 // AccessSpec names the peers that a fleet's NetworkPolicy admits.
 // +kubebuilder:validation:MinProperties=0
 type AccessSpec struct {
-	// clients may connect to the cache port. Absent or empty means nobody.
+	// clients may connect to the cache port. Absent or empty means nobody. The
+	// label meant for clients is client.memkeep.io/<namespace>.<name>: "true" on
+	// their namespace, with the namespace and name of this object; as in every
+	// label, what follows the slash has at most 63 characters.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=0

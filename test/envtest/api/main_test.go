@@ -38,7 +38,6 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	//nolint:forbidigo // The context of all tests begins here.
 	code, err := run(context.Background(), m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "API server for the tests:", err)

@@ -10,7 +10,10 @@ package v1alpha1
 //
 // AccessSpec names the peers that a fleet's NetworkPolicy admits.
 type AccessSpecApplyConfiguration struct {
-	// clients may connect to the cache port. Absent or empty means nobody.
+	// clients may connect to the cache port. Absent or empty means nobody. The
+	// label meant for clients is client.memkeep.io/<namespace>.<name>: "true" on
+	// their namespace, with the namespace and name of this object; as in every
+	// label, what follows the slash has at most 63 characters.
 	Clients []PeerApplyConfiguration `json:"clients,omitempty"`
 	// metrics may connect to the metrics port. Absent or empty means nobody.
 	Metrics []PeerApplyConfiguration `json:"metrics,omitempty"`
