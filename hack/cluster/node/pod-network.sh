@@ -67,7 +67,8 @@ cgroup2_folder() {
 }
 
 # start_cilium: the agent alone, on the node itself. Its operator is not needed: the custom resources are applied
-# here, and Kubernetes hands out the pods' addresses.
+# here, and Kubernetes hands out the pods' addresses. Left to its defaults the agent acts on a changed namespace label
+# after a random time of up to 30 s and a grace period of 5 s, which spares large clusters and makes small ones wait.
 start_cilium() {
   export KUBECONFIG=$STATE/kubeconfig/admin-inside K8S_NODE_NAME=$node
   until_api_ready
@@ -94,6 +95,7 @@ start_cilium() {
     --enable-policy=default \
     --policy-cidr-match-mode=nodes \
     --identity-change-grace-period=200ms \
+    --identity-max-jitter=0s \
     --enable-l7-proxy=false \
     --enable-envoy-config=false \
     --enable-hubble=false \
