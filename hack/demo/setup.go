@@ -276,8 +276,8 @@ func (d *demo) ending(took time.Duration) {
 	d.line("\n%s in %.0f s. Try next:", d.paint(bold, fmt.Sprintf("All %d promises held", d.kept)), took.Seconds())
 	d.line("  export KUBECONFIG=$(make -s kubeconfig)")
 	d.line("  kubectl get memcaches -A; kubectl describe -n %s networkpolicy %s", d.fleet.Namespace, d.fleet.Name)
-	d.line("  kubectl label namespace YOURS %s    # and dial %s.%s.svc:%d from there",
-		labels, d.fleet.Name+"-ready", d.fleet.Namespace, memkeepv1alpha1.PortCache)
+	d.line("  kubectl label namespace YOURS %s   # its pods may dial %s-ready.%s.svc:%d",
+		labels, d.fleet.Name, d.fleet.Namespace, memkeepv1alpha1.PortCache)
 	d.line("  kubectl exec -n %s client -- /dialer talk %s stats", clientNamespace, d.member)
 	d.line("  kubectl scale -n %s memcache %s --replicas=3", d.fleet.Namespace, d.fleet.Name)
 	d.line("  NODES=2 make demo; make cluster-down; docs/security-model.md has what is promised, and what is not")

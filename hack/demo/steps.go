@@ -41,7 +41,7 @@ func (d *demo) client(ctx context.Context) error {
 
 // stranger shows what everybody else gets, near and far.
 func (d *demo) stranger(ctx context.Context) error {
-	d.step("A stranger: the same pod in a namespace without the label tries the same")
+	d.step("A stranger: a pod like it, in a namespace without the label, tries the same")
 	d.turnedAway(ctx, d.near, "a stranger on the cache's node is shut out")
 	if d.far.Name == "" {
 		d.say("there is one node only; NODES=2 make demo shows a stranger on another node too")

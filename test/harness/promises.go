@@ -15,7 +15,9 @@ import (
 )
 
 // LabelLimit is how long a changed label may take to reach every node's policy.
-const LabelLimit = 30 * time.Second
+// The development cluster needs a second; Cilium with its defaults acts on a
+// namespace's labels after a random time of up to 30 s and a grace period of 5 s.
+const LabelLimit = 45 * time.Second
 
 // The words that the first cache left open to the world was made to keep.
 const (
@@ -57,10 +59,18 @@ func (c *Cluster) ShutOut(ctx context.Context, from Pod, decoy, addr string) (di
 	if !Denied(report.Outcome) {
 		return report, &BrokenError{
 			Promise: fmt.Sprintf("%s is shut out of %s", from, addr),
-			Saw:     fmt.Sprintf("it was %s after %d ms", report.Outcome, report.Millis),
+			Saw:     fmt.Sprintf("a dial %s after %d ms", past(report.Outcome), report.Millis),
 		}
 	}
 	return report, nil
+}
+
+// past puts an outcome into a sentence: a dial timed out, a dial was refused.
+func past(o dialing.Outcome) string {
+	if o == dialing.TimedOut || o == dialing.Connected || o == dialing.Failed {
+		return string(o)
+	}
+	return "was " + string(o)
 }
 
 // Denied reports whether an outcome is one that a policy's denial has. A policy
@@ -87,21 +97,21 @@ func (c *Cluster) Store(ctx context.Context, from Pod, addr string) (Transcript,
 
 // LetIn waits until a pod can use the cache at addr.
 func (c *Cluster) LetIn(ctx context.Context, from Pod, addr string, limit time.Duration) (time.Duration, error) {
-	what := fmt.Sprintf("%s let in to %s", from, addr)
-	return c.Eventually(ctx, what, limit, func(ctx context.Context) error {
+	promise := fmt.Sprintf("%s is let in to %s", from, addr)
+	return c.Eventually(ctx, from.Name+" let in", limit, func(ctx context.Context) error {
 		report, err := c.Dial(ctx, from, addr, time.Second)
 		if err != nil {
 			return err
 		}
 		if report.Outcome != dialing.Connected {
-			return &BrokenError{Promise: what, Saw: "it " + string(report.Outcome)}
+			return &BrokenError{Promise: promise, Saw: fmt.Sprintf("a dial %s", past(report.Outcome))}
 		}
 		t, err := c.Talk(ctx, from, addr, "version")
 		if err != nil {
 			return err
 		}
 		if r := t.Replies(); len(r) != 1 || !strings.HasPrefix(r[0], "VERSION ") {
-			return &BrokenError{Promise: what, Saw: t.String()}
+			return &BrokenError{Promise: promise, Saw: "the conversation was " + t.String()}
 		}
 		return nil
 	})
@@ -111,8 +121,7 @@ func (c *Cluster) LetIn(ctx context.Context, from Pod, addr string, limit time.D
 func (c *Cluster) KeptOut(
 	ctx context.Context, from Pod, decoy, addr string, limit time.Duration,
 ) (time.Duration, error) {
-	what := fmt.Sprintf("%s shut out of %s", from, addr)
-	return c.Eventually(ctx, what, limit, func(ctx context.Context) error {
+	return c.Eventually(ctx, from.Name+" shut out", limit, func(ctx context.Context) error {
 		_, err := c.ShutOut(ctx, from, decoy, addr)
 		return err
 	})

@@ -45,11 +45,19 @@ func (c *Cluster) Eventually(
 			return time.Since(start), fmt.Errorf("%s: not within %s: %w", what, limit, missing)
 		case now := <-ticker.C:
 			if now.After(report) {
-				c.Progress("%s: %.0f s: %v", what, time.Since(start).Seconds(), missing)
+				c.Progress("%s: not after %.0f s: %s", what, time.Since(start).Seconds(), brief(missing))
 				report = now.Add(reportEvery)
 			}
 		}
 	}
+}
+
+// brief leaves out of a progress line what its reader knows.
+func brief(err error) string {
+	if broken, ok := errors.AsType[*BrokenError](err); ok {
+		return broken.Saw
+	}
+	return err.Error()
 }
 
 // Gone waits until an object does not exist any more.
