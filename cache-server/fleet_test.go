@@ -28,13 +28,15 @@ func inNamespace(t *testing.T, f func()) {
 	go func() {
 		// The thread is never unlocked, so that it and its namespace end with this goroutine.
 		runtime.LockOSThread()
-		done <- func() error {
+		var err error
+		defer func() { done <- err }() // a test that fails ends this goroutine
+		err = func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("make a network namespace: %w", err)
 			}
 			for _, args := range []string{
-				"link set lo up", "addr add 10.211.0.1/24 dev lo", "addr add 10.211.0.2/24 dev lo",
-				"addr add fd21:1::1/64 dev lo nodad", "addr add fd21:1::2/64 dev lo nodad",
+				"link set lo up", "addr add 10.211.0.1/32 dev lo", "addr add 10.211.0.2/32 dev lo",
+				"addr add fd21:1::1/128 dev lo nodad", "addr add fd21:1::2/128 dev lo nodad",
 			} {
 				if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 					return fmt.Errorf("ip %s: %w: %s", args, err, out)

@@ -183,7 +183,7 @@ func slabMetrics() []metric {
 		newMetric(c, "memcached_slab_commands_total", "Commands by class, name and outcome.",
 			[]string{"slab", "command", "status"}, func(s *snapshot, e emit) {
 				collectCommands(s, func(v float64, labels ...string) {
-					if labels[1] != "miss" {
+					if labels[1] != "miss" && labels[0] != "flush" {
 						e(v, virtualClass, labels[0], labels[1])
 					}
 				})

@@ -65,7 +65,8 @@ func TestAdminCommandsAreRefusedUnlessAllowed(t *testing.T) {
 			}
 		})
 	}
-	if got := refusing.ask(t, "set k 0 0 1\r\nx\r\nflush_all noreply\r\nget k\r\n"); got != "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n" {
+	got := refusing.ask(t, "set k 0 0 1\r\nx\r\nflush_all noreply\r\nget k\r\n")
+	if got != "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n" {
 		t.Errorf("a silent flush_all that is not allowed: got %q", got)
 	}
 	if got := refusing.ask(t, "stats\r\n"); !strings.HasSuffix(got, "END\r\n") {
