@@ -227,7 +227,7 @@ func TestNamespaceSelectors(t *testing.T) {
 		{"a label's key with a space is refused", clients("{matchLabels: {my team: a}}"), field + ".matchLabels", key},
 		{"a client label with more than 63 characters after the slash is refused",
 			clients("{matchLabels: {client.memkeep.io/" + strings.Repeat("n", 32) + "." +
-				strings.Repeat("f", 31) + ": yes}}"),
+				strings.Repeat("f", 31) + ": v}}"),
 			field + ".matchLabels", key},
 		{"a label's key with two slashes is refused", clients("{matchLabels: {a/b/c: a}}"), field + ".matchLabels", key},
 		{"a label's value with a space is refused", clients("{matchLabels: {team: my team}}"),
