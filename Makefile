@@ -22,7 +22,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: demo
 demo: cluster-load install-yaml ## Bring everything up and show who gets in and who does not.
-	$(E2E_ENV) go run ./hack/demo
+	@$(E2E_ENV) go run ./hack/demo
 
 .PHONY: test
 test: ## Everything: generated files, lint, unit, race, fuzz, envtest, differential, image, end-to-end.
