@@ -154,7 +154,7 @@ func FuzzEngine(f *testing.F) {
 func TestLongRuns(t *testing.T) {
 	for seed := range byte(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			data := make([]byte, 60_000)
+			data := make([]byte, 60_000/slowdown)
 			randomBytes(data, seed)
 			replay(t, data, MinBytes<<(seed%3), MinBytes/2>>(seed%2), true)
 		})

@@ -51,6 +51,7 @@ type partition struct {
 	open   [2]unit
 	spare  unit // free units at hand
 	spares int
+	wanted int          // how many spares the operation under way needs
 	units  atomic.Int64 // all units owned, spares included
 	dead   int64        // bytes of dead records in segments
 
@@ -119,7 +120,7 @@ func (p *partition) fetch() bool {
 
 // giveUnit frees a unit that is in no list any more.
 func (p *partition) giveUnit(u unit) {
-	if p.spares < 1 || p.spares < keepSpares && p.pool.room.Load() >= 0 {
+	if p.spares < max(keepSpares, p.wanted) {
 		p.pushSpare(u)
 		return
 	}
@@ -139,6 +140,8 @@ func (p *partition) trim(keep int) {
 // ensure makes room until there are count spares. It returns false if this partition has nothing left
 // to give. Items may have moved or gone after it.
 func (p *partition) ensure(count int, now int64) bool {
+	p.wanted = count
+	defer func() { p.wanted = 0 }()
 	for p.spares < count {
 		if !p.fetch() && !p.reclaim(64, now) {
 			return false

@@ -80,21 +80,17 @@ func (p *pool) alloc(force bool) unit {
 	return u
 }
 
-// free takes a unit back. Above the budget its memory goes back to the kernel.
+// free takes a unit back. Its memory stays resident and counted: giving it back to the kernel may take
+// long, and the caller holds a partition's lock. The keeper does that if the budget is exceeded.
 func (p *pool) free(u unit) {
 	d := p.a.desc(u)
 	atomic.StoreUint32(&d.state, unitFree)
 	p.mu.Lock()
-	if p.used <= p.limit() {
-		d.next = p.resident
-		p.resident = u
-		p.residentN++
-		p.updateRoom()
-		p.mu.Unlock()
-		return
-	}
-	p.mu.Unlock()
-	p.giveBack(u)
+	defer p.mu.Unlock()
+	d.next = p.resident
+	p.resident = u
+	p.residentN++
+	p.updateRoom()
 }
 
 // giveBack returns the memory of a unit that is in no list.

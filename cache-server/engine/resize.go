@@ -138,7 +138,7 @@ func (x *index) trim() unit {
 	last := len(x.dir) - 1
 	from := uint64(last) << x.shift
 	// A search must never run past the end, not even over a counter that stayed at its top.
-	if x.resizing() || x.n+padBuckets > from || x.bucket(from-1)[0]&passedMask != 0 {
+	if x.resizing() || x.n+padBuckets > from || x.bucket(from - 1)[0]&passedMask != 0 {
 		return 0
 	}
 	for at := from; at < x.physical(); at++ {
