@@ -72,12 +72,16 @@ func TestTheOperatorsLimitFits(t *testing.T) {
 }
 
 func TestParseSize(t *testing.T) {
-	for text, want := range map[string]int64{"1024": 1024, "1k": 1024, "2K": 2048, "1m": 1 << 20, "1M": 1 << 20, "1g": 1 << 30} {
+	for text, want := range map[string]int64{
+		"1024": 1024, "1k": 1024, "2K": 2048, "1m": 1 << 20, "1M": 1 << 20, "1g": 1 << 30,
+	} {
 		if got, err := parseSize(text); got != want || err != nil {
 			t.Errorf("%q: got %d, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "m", "0", "-1", "1x", "1mm", "1.5m", "99999999999999999999", "9223372036854775807g"} {
+	for _, text := range []string{
+		"", "m", "0", "-1", "1x", "1mm", "1.5m", "99999999999999999999", "9223372036854775807g",
+	} {
 		if got, err := parseSize(text); err == nil {
 			t.Errorf("%q: got %d", text, got)
 		}

@@ -55,7 +55,8 @@ func newStandaloneFlags() *standaloneFlags {
 		"largest item, in bytes or with k, m or g behind it; from 1k to 1g")
 	f.set.CountVarP(&f.verbose, "verbose", "v", "log more; never keys or values")
 	f.set.BoolVar(&f.expose, "expose", false, "listen on a wildcard or public address though strangers may reach it")
-	f.set.StringVar(&f.metrics, "metrics", "", "address and port for /metrics, /healthz and /readyz, such as 127.0.0.1:9150")
+	f.set.StringVar(&f.metrics, "metrics", "",
+		"address and port for /metrics, /healthz and /readyz, such as 127.0.0.1:9150")
 	f.set.DurationVar(&f.drain, "drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
 	f.set.IntVarP(&f.udpPort, "udp-port", "U", 0, "only 0 is taken: there is no UDP")
 	f.set.BoolVarP(&f.version, "version", "V", false, "print the version and exit")

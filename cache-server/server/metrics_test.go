@@ -147,7 +147,9 @@ func TestMonitorAnswers(t *testing.T) {
 		m.http.Handler.ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
 		return recorder.Code, recorder.Body.String()
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/debug/pprof/": 404} {
+	for path, want := range map[string]int{
+		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/debug/pprof/": 404,
+	} {
 		if got, _ := status(http.MethodGet, path); got != want {
 			t.Errorf("%s: got %d, want %d", path, got, want)
 		}

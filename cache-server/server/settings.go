@@ -72,7 +72,7 @@ func (s *Server) settingsStats() []stat {
 	if inter == "" {
 		inter = "NULL"
 	}
-	return []stat{
+	return append([]stat{
 		{"maxbytes", number(s.engine.Stats().LimitBytes)},
 		{"maxconns", number(s.cfg.MaxConnections)},
 		{"tcpport", number(set.Port)},
@@ -123,33 +123,37 @@ func (s *Server) settingsStats() []stat {
 		{"watcher_logbuf_size", "0"},
 		{"worker_logbuf_size", "0"},
 		{"read_buf_mem_limit", number(s.transfer.limit >> 20)},
-		{"track_sizes", "no"},
-		{"inline_ascii_response", "no"},
-		{"ext_item_size", "512"},
-		{"ext_item_age", "4294967295"},
-		{"ext_low_ttl", "0"},
-		{"ext_recache_rate", "2000"},
-		{"ext_wbuf_size", "4194304"},
-		{"ext_compact_under", "0"},
-		{"ext_drop_under", "0"},
-		{"ext_max_sleep", "1000000"},
-		{"ext_max_frag", "0.80"},
-		{"slab_automove_freeratio", "0.010"},
-		{"ext_drop_unread", "no"},
-		{"ssl_enabled", "no"},
-		{"ssl_chain_cert", "(null)"},
-		{"ssl_key", "(null)"},
-		{"ssl_verify_mode", "0"},
-		{"ssl_keyformat", "1"},
-		{"ssl_ciphers", "NULL"},
-		{"ssl_ca_cert", "NULL"},
-		{"ssl_wbuf_size", "16384"},
-		{"ssl_session_cache", "no"},
-		{"ssl_kernel_tls", "no"},
-		{"ssl_min_version", "tlsv1.2"},
-		{"num_napi_ids", "(null)"},
-		{"memory_file", "(null)"},
-	}
+	}, absentSettings...)
+}
+
+// absentSettings belong to what is not there: size counts, external storage, TLS, restarts from a file.
+var absentSettings = []stat{
+	{"track_sizes", "no"},
+	{"inline_ascii_response", "no"},
+	{"ext_item_size", "512"},
+	{"ext_item_age", "4294967295"},
+	{"ext_low_ttl", "0"},
+	{"ext_recache_rate", "2000"},
+	{"ext_wbuf_size", "4194304"},
+	{"ext_compact_under", "0"},
+	{"ext_drop_under", "0"},
+	{"ext_max_sleep", "1000000"},
+	{"ext_max_frag", "0.80"},
+	{"slab_automove_freeratio", "0.010"},
+	{"ext_drop_unread", "no"},
+	{"ssl_enabled", "no"},
+	{"ssl_chain_cert", "(null)"},
+	{"ssl_key", "(null)"},
+	{"ssl_verify_mode", "0"},
+	{"ssl_keyformat", "1"},
+	{"ssl_ciphers", "NULL"},
+	{"ssl_ca_cert", "NULL"},
+	{"ssl_wbuf_size", "16384"},
+	{"ssl_session_cache", "no"},
+	{"ssl_kernel_tls", "no"},
+	{"ssl_min_version", "tlsv1.2"},
+	{"num_napi_ids", "(null)"},
+	{"memory_file", "(null)"},
 }
 
 // oldest is the age of the server when flush_all was last in effect, as memcached tells it.

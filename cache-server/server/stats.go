@@ -119,10 +119,12 @@ func number[T int | int64 | uint64](n T) string {
 
 // generalStats has memcached's keys in memcached's order. What has no counterpart here stays 0.
 func (s *Server) generalStats() []stat {
-	e := s.engine.Stats()
+	return slices.Concat(s.processStats(), s.commandStats(), s.machineryStats(), s.storageStats())
+}
+
+func (s *Server) processStats() []stat {
 	user, system := processTimes()
 	conns, held := s.numConns(), s.transfer.used.Load()
-	count := func(i counter) string { return number(s.counts.get(i)) }
 	return []stat{
 		{"pid", number(os.Getpid())},
 		{"uptime", number(int64(time.Since(s.started).Seconds()))},
@@ -145,6 +147,12 @@ func (s *Server) generalStats() []stat {
 		{"read_buf_bytes_free", "0"},
 		{"read_buf_oom", number(s.closes[reasonNoMemory].Load())},
 		{"reserved_fds", "20"},
+	}
+}
+
+func (s *Server) commandStats() []stat {
+	count := func(i counter) string { return number(s.counts.get(i)) }
+	return []stat{
 		{"cmd_get", count(cmdGet)},
 		{"cmd_set", count(cmdSet)},
 		{"cmd_flush", count(cmdFlush)},
@@ -171,6 +179,12 @@ func (s *Server) generalStats() []stat {
 		{"auth_errors", "0"},
 		{"bytes_read", count(bytesRead)},
 		{"bytes_written", count(bytesWritten)},
+	}
+}
+
+func (s *Server) machineryStats() []stat {
+	e := s.engine.Stats()
+	return []stat{
 		{"limit_maxbytes", number(e.LimitBytes)},
 		{"accepting_conns", s.accepting()},
 		{"listen_disabled_num", number(s.acceptErrs.Load())},
@@ -199,6 +213,12 @@ func (s *Server) generalStats() []stat {
 		{"log_watchers", "0"},
 		{"unexpected_napi_ids", "0"},
 		{"round_robin_fallback", "0"},
+	}
+}
+
+func (s *Server) storageStats() []stat {
+	e := s.engine.Stats()
+	return []stat{
 		{"bytes", number(e.Bytes)},
 		{"curr_items", number(e.CurrItems)},
 		{"total_items", number(e.TotalItems)},

@@ -4,6 +4,9 @@
 package differential
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -72,5 +75,26 @@ func TestDifferencesAreTheListedOnes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheDocumentListsTheSame keeps docs/compatibility.md and the table above together.
+func TestTheDocumentListsTheSame(t *testing.T) {
+	text, err := os.ReadFile("../../docs/compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Differences")
+	var listed, asserted []string
+	for _, row := range regexp.MustCompile(`(?m)^\| ([^|]+?) \|`).FindAllStringSubmatch(section, -1)[1:] {
+		listed = append(listed, row[1])
+	}
+	for _, d := range differences {
+		if !slices.Contains(asserted, d.name) {
+			asserted = append(asserted, d.name)
+		}
+	}
+	if !slices.Equal(listed, asserted) {
+		t.Errorf("the document lists %q,\nthe table %q", listed, asserted)
 	}
 }
