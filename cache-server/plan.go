@@ -74,7 +74,12 @@ func (p *plan) run(ctx context.Context) error {
 	if drainErr := srv.Drain(drain); drainErr != nil {
 		p.log.Warn("Drained in part", "error", drainErr)
 	}
-	_ = monitor.Shutdown(drain)
+	const lastScrape = 2 * time.Second
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastScrape)
+	defer cancel()
+	if stopErr := monitor.Shutdown(end); stopErr != nil {
+		p.log.Warn("Health and metrics stopped in the middle of an answer", "error", stopErr)
+	}
 	wg.Wait()
 	if closeErr := e.Close(); err == nil && closeErr != nil {
 		return fmt.Errorf("close the engine: %w", closeErr)

@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -102,6 +104,9 @@ func (f *standaloneFlags) plan(stderr io.Writer) (*plan, error) {
 	itemSize, err := f.check()
 	if err != nil {
 		return nil, err
+	}
+	if limit := memoryLimit(os.DirFS("/")); limit > 0 {
+		debug.SetMemoryLimit(heapLimit(limit, f.memory<<20, itemSize, f.connections))
 	}
 	level := new(slog.LevelVar)
 	if f.verbose > 0 {

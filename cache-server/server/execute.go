@@ -4,6 +4,8 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"math"
 	"time"
 
@@ -62,10 +64,17 @@ func (c *conn) execute() bool {
 	}
 }
 
-// closeForeign ends a connection that speaks another protocol: nothing after that line is executed.
+// closeForeign ends a connection that speaks another protocol: nothing after that line is executed. That is
+// worth telling, but once a second is enough: whoever connects must not be able to flood the log.
 func (c *conn) closeForeign(name string) bool {
 	c.s.closes[reasonForeign].Add(1)
-	c.s.log.Info("Connection closed, it speaks another protocol", "protocol", name, "peer", c.peer())
+	level := slog.LevelDebug
+	now := time.Now().Unix()
+	if last := c.s.foreignAt.Load(); last != now && c.s.foreignAt.CompareAndSwap(last, now) {
+		level = slog.LevelInfo
+	}
+	c.s.log.Log(context.Background(), level, "Connection closed, it speaks another protocol",
+		"protocol", name, "peer", c.peer())
 	return false
 }
 

@@ -90,6 +90,7 @@ type Server struct {
 	disabledUs  atomic.Uint64
 	flushedAt   atomic.Int64 // engine seconds
 	engineStart int64        // engine seconds
+	foreignAt   atomic.Int64 // Unix second in which a foreign protocol was last logged
 	drained     atomic.Uint64
 	nextID      atomic.Uint64
 	draining    atomic.Bool
