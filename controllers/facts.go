@@ -20,8 +20,10 @@ import (
 
 // facts are what one pass found and did; status is computed from them alone.
 type facts struct {
+	// deleting tells that the Memcache, or its namespace, is on its way out.
 	deleting bool
-	paused   bool
+	// paused tells that only access is to be reconciled.
+	paused bool
 	// invalid is what is wrong with the spec.
 	invalid problems
 	// clashes are children whose name somebody else's object has.
@@ -92,7 +94,7 @@ func (f *facts) failed(err error) {
 			f.refusal = explain(err)
 		}
 	case closing:
-		f.waiting = append(f.waiting, "the namespace is being deleted")
+		f.deleting = true
 	default:
 		f.err = errors.Join(f.err, err)
 	}
@@ -127,6 +129,14 @@ func bounded(items []string) string {
 		return strings.Join(items, "; ")
 	}
 	return fmt.Sprintf("%s; and %d more", strings.Join(items[:maxNamed], "; "), len(items)-maxNamed)
+}
+
+// counted returns a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func truncated(s string) string {

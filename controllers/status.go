@@ -152,7 +152,7 @@ func readyOf(m *v1alpha1.Memcache, f *facts, s *v1alpha1.MemcacheStatus) *verdic
 	}
 	switch {
 	case f.deleting:
-		return no(v1alpha1.ReasonDeleting, "the Memcache is being deleted")
+		return no(v1alpha1.ReasonDeleting, "the fleet is being deleted")
 	case f.err != nil:
 		return no(v1alpha1.ReasonReconcileError, "%s", truncated(f.err.Error()))
 	case f.paused:
@@ -160,13 +160,13 @@ func readyOf(m *v1alpha1.Memcache, f *facts, s *v1alpha1.MemcacheStatus) *verdic
 	case len(f.waiting) > 0:
 		return no(v1alpha1.ReasonProgressing, "%s", bounded(f.waiting))
 	case f.replaced != "":
-		return no(v1alpha1.ReasonRollingOut, "%d members are outdated; %s is being replaced",
-			f.decision.Outdated, f.replaced)
+		return no(v1alpha1.ReasonRollingOut, "outdated: %s; %s is being replaced",
+			counted(f.decision.Outdated, "member"), f.replaced)
 	case !f.observed():
 		return no(v1alpha1.ReasonProgressing, "the StatefulSet is being applied")
 	case f.decision.Outdated > 0:
-		return no(v1alpha1.ReasonRollingOut, "%d members are outdated; %s%s",
-			f.decision.Outdated, f.decision.Waiting, stuck(f.pods))
+		return no(v1alpha1.ReasonRollingOut, "outdated: %s; %s%s",
+			counted(f.decision.Outdated, "member"), f.decision.Waiting, stuck(f.pods))
 	case int32(len(f.pods)) > wanted:
 		return no(v1alpha1.ReasonScalingDown, "%d members exist, %d are wanted", len(f.pods), wanted)
 	case s.ReadyReplicas < wanted:
@@ -180,7 +180,7 @@ func readyOf(m *v1alpha1.Memcache, f *facts, s *v1alpha1.MemcacheStatus) *verdic
 func availableOf(m *v1alpha1.Memcache, s *v1alpha1.MemcacheStatus) *verdict {
 	switch {
 	case s.ReadyReplicas > 0:
-		return yes(v1alpha1.ReasonMinimumAvailable, "%d members serve", s.ReadyReplicas)
+		return yes(v1alpha1.ReasonMinimumAvailable, "serving: %s", counted(int(s.ReadyReplicas), "member"))
 	case resources.Replicas(m) == 0:
 		return yes(v1alpha1.ReasonScaledToZero, "no member is wanted")
 	}
@@ -216,7 +216,7 @@ func configured(m *v1alpha1.Memcache) *verdict {
 			"the policy is applied; whoever may label namespaces can join %s, as it names neither namespaces nor %s",
 			bounded(names), v1alpha1.ClientLabel(m.Namespace, m.Name))
 	}
-	return yes(v1alpha1.ReasonPolicyApplied, "the policy is applied; %d client entries are admitted", len(clients))
+	return yes(v1alpha1.ReasonPolicyApplied, "the policy is applied; clients that it admits: %d", len(clients))
 }
 
 func updateOf(f *facts) *verdict {

@@ -11,11 +11,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -77,7 +79,7 @@ func run(ctx context.Context, o *options) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("add health check: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+	if err := mgr.AddReadyzCheck("cache", synced(mgr.GetCache())); err != nil {
 		return fmt.Errorf("add readiness check: %w", err)
 	}
 	ctrl.Log.Info("Starting", "version", version, "cacheImage", o.cacheImage, "namespaces", o.watchNamespaces)
@@ -85,6 +87,19 @@ func run(ctx context.Context, o *options) error {
 		return fmt.Errorf("run manager: %w", err)
 	}
 	return nil
+}
+
+// synced answers whether what is watched has been read once. Standbys read it,
+// too, so that they can take over at once.
+func synced(c cache.Cache) healthz.Checker {
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("caches are not in sync yet")
+		}
+		return nil
+	}
 }
 
 func managerOptions(o *options) ctrl.Options {

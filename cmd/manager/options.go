@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -115,7 +116,14 @@ func (o *options) bind(fs *flag.FlagSet, env func(string) string) {
 	if f := flag.Lookup("kubeconfig"); f != nil {
 		fs.Var(f.Value, f.Name, f.Usage)
 	}
-	o.zap.BindFlags(fs)
+	o.zap.TimeEncoder = zapcore.RFC3339NanoTimeEncoder
+	// The others would contradict --log-format.
+	all := flag.NewFlagSet("zap", flag.ContinueOnError)
+	o.zap.BindFlags(all)
+	for _, name := range []string{"zap-log-level", "zap-stacktrace-level", "zap-time-encoding"} {
+		f := all.Lookup(name)
+		fs.Var(f.Value, f.Name, f.Usage)
+	}
 }
 
 // check says what is wrong with the options.
@@ -196,9 +204,10 @@ func (o *options) ownNamespaces() []string {
 }
 
 func (o *options) logger(out io.Writer) logr.Logger {
-	encoder := zap.JSONEncoder()
+	readable := func(c *zapcore.EncoderConfig) { c.EncodeTime = o.zap.TimeEncoder }
+	encoder := zap.JSONEncoder(readable)
 	if o.logFormat == "text" {
-		encoder = zap.ConsoleEncoder()
+		encoder = zap.ConsoleEncoder(readable)
 	}
 	return zap.New(zap.UseFlagOptions(&o.zap), encoder, zap.WriteTo(out))
 }
