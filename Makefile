@@ -88,6 +88,7 @@ test-deps: ## Kubernetes' binaries for the API tests and Debian's memcached for 
 .PHONY: test-unit
 test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real API server.
 	go test -count=1 -timeout 15m $(UNIT)
+	go test -C hack/tools -count=1 ./...
 
 .PHONY: test-race
 test-race: test-deps ## The cache server and the pure rooms under the race detector.
@@ -108,7 +109,8 @@ test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on th
 .PHONY: lint
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.
 	hack/lint.sh run ./...
-	shellcheck -x hack/*.sh hack/cluster/*.sh .ci/run
+	hack/debs.sh shellcheck >/dev/null
+	$(MEMKEEP_CACHE)/bin/shellcheck -x hack/*.sh hack/lib/*.sh hack/cluster/*.sh hack/cluster/*/*.sh .ci/run
 
 .PHONY: verify-generated
 verify-generated: ## Fail when generated files are not current.

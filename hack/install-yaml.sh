@@ -9,8 +9,15 @@ refs=dist/images/refs
 [ -s "$refs" ] || { echo "install-yaml: $refs is missing: run 'make images' first" >&2; exit 1; }
 manager=$(sed -n 1p "$refs")
 cache=$(sed -n 2p "$refs")
-case $manager in */manager[:@]*) ;; *) echo "install-yaml: $refs, line 1: no manager image: '$manager'" >&2; exit 1 ;; esac
-case $cache in */cache-server[:@]*) ;; *) echo "install-yaml: $refs, line 2: no cache-server image: '$cache'" >&2; exit 1 ;; esac
+
+# expect LINE IMAGE REFERENCE ends the script unless REFERENCE names IMAGE.
+expect() {
+  [[ $3 == */$2[:@]* ]] && return
+  echo "install-yaml: $refs, line $1: no $2 image: '$3'" >&2
+  exit 1
+}
+expect 1 manager "$manager"
+expect 2 cache-server "$cache"
 
 overlay=dist/install
 mkdir -p "$overlay"
@@ -36,6 +43,9 @@ patches:
               value: $cache
 YAML
 go tool -modfile=hack/tools/go.mod kustomize build "$overlay" >dist/install.yaml.new
-grep -qF "image: $manager" dist/install.yaml.new && grep -qF "value: $cache" dist/install.yaml.new ||
-  { echo "install-yaml: config/default has no place for the images" >&2; exit 1; }
+for wanted in "image: $manager" "value: $cache"; do
+  grep -qF "$wanted" dist/install.yaml.new && continue
+  echo "install-yaml: config/default has no place for '$wanted'" >&2
+  exit 1
+done
 mv dist/install.yaml.new dist/install.yaml

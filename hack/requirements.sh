@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what a machine must bring, and installs with apt the few small tools that the scripts use. Prints nothing when all is there.
+# Checks what a machine must bring, and installs a C compiler where there is none. Prints nothing when all is there.
 set -euo pipefail
 
 fail() {
@@ -13,7 +13,6 @@ command -v go >/dev/null || fail "go is not in PATH: install Go 1.26 or newer fr
 command -v git >/dev/null || fail "git is not in PATH"
 
 missing=()
-command -v shellcheck >/dev/null || missing+=(shellcheck)
 # The race detector is the one thing that needs a C compiler.
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 if [ ${#missing[@]} -gt 0 ]; then

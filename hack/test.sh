@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every lane of `make test`, goes on after a failed one, and ends with what ran, how long it took and what did not run.
+# Runs every lane of `make test`, goes on after a failed one, and ends with what ran, how long it took and
+# what did not run.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
