@@ -120,9 +120,12 @@ func (o *options) bind(fs *flag.FlagSet, env func(string) string) {
 	// The others would contradict --log-format.
 	all := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(all)
-	for _, name := range []string{"zap-log-level", "zap-stacktrace-level", "zap-time-encoding"} {
-		f := all.Lookup(name)
-		fs.Var(f.Value, f.Name, f.Usage)
+	for name, usage := range map[string]string{
+		"zap-log-level":        "verbosity of the log: debug, info, error, or a number above 0 for more than debug",
+		"zap-stacktrace-level": "level from which on stack traces are logged: info, error or panic",
+		"zap-time-encoding":    "format of times in the log: rfc3339nano when absent, rfc3339, iso8601, epoch, millis or nano",
+	} {
+		fs.Var(all.Lookup(name).Value, name, usage)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 )
 
 func TestAFleetHasExactlyItsChildren(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 3))
@@ -66,6 +67,7 @@ func TestAFleetHasExactlyItsChildren(t *testing.T) {
 }
 
 func TestTheReadyServicePicksReadyMembersAndTheRingAll(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 1))
@@ -97,6 +99,7 @@ func (s *stage) settle() {
 }
 
 func TestAQuietFleetCostsNoWrite(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	for _, name := range []string{"sessions", "pages"} {
@@ -136,6 +139,7 @@ func TestAQuietFleetCostsNoWrite(t *testing.T) {
 }
 
 func TestDriftIsTakenBack(t *testing.T) {
+	t.Parallel()
 	anyone := []networkingv1.NetworkPolicyIngressRule{{}}
 	edits := map[string]struct {
 		object client.Object
@@ -213,6 +217,7 @@ func TestDriftIsTakenBack(t *testing.T) {
 }
 
 func TestADeletedChildComesBack(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 1))

@@ -45,8 +45,10 @@ func planted(namespace string) map[string]client.Object {
 }
 
 func TestAPlantedObjectIsReportedAndLeftAlone(t *testing.T) {
+	t.Parallel()
 	for name := range planted("") {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t)
 			stranger := planted(s.namespace)[name]
 			s.create(stranger)
@@ -132,12 +134,14 @@ func (s *stage) warned(reason string) {
 }
 
 func TestAnObjectPlantedBetweenLookAndCreateIsNotAdopted(t *testing.T) {
+	t.Parallel()
 	paths := map[string]string{
 		"NetworkPolicy sessions": "/networkpolicies", "StatefulSet sessions": "/statefulsets",
 		"ServiceAccount sessions": "/serviceaccounts",
 	}
 	for name, path := range paths {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t)
 			stranger := planted(s.namespace)[name]
 			var once sync.Once
@@ -159,6 +163,7 @@ func TestAnObjectPlantedBetweenLookAndCreateIsNotAdopted(t *testing.T) {
 }
 
 func TestAPolicyReplacedByAStrangerFreezesTheFleet(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 2))
@@ -188,6 +193,7 @@ func TestAPolicyReplacedByAStrangerFreezesTheFleet(t *testing.T) {
 }
 
 func TestWhatAnEarlierFleetLeavesIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 1))

@@ -70,6 +70,7 @@ func (s *stage) guarded() {
 }
 
 func TestThePolicyOutlivesTheLastPod(t *testing.T) {
+	t.Parallel()
 	policy := func() client.Object { return &networkingv1.NetworkPolicy{} }
 	memcache := func() client.Object { return &v1alpha1.Memcache{} }
 	set := func() client.Object { return &appsv1.StatefulSet{} }
@@ -101,6 +102,7 @@ func TestThePolicyOutlivesTheLastPod(t *testing.T) {
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t)
 			s.standard()
 			s.create(s.fleet("sessions", 3))

@@ -19,6 +19,7 @@ import (
 )
 
 func TestAFleetComesUpWhicheverWriteFails(t *testing.T) {
+	t.Parallel()
 	// A fleet's birth takes a create and an apply for each of six children,
 	// and a few writes of status.
 	const writes = 15
@@ -31,6 +32,7 @@ func TestAFleetComesUpWhicheverWriteFails(t *testing.T) {
 		{http.StatusTooManyRequests, "TooManyRequests"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t)
 			s.standard()
 			for n := range writes {
@@ -61,6 +63,7 @@ func TestAFleetComesUpWhicheverWriteFails(t *testing.T) {
 }
 
 func TestAnAnswerThatIsLostIsMadeUpFor(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	// Every second write reaches the API server, and the operator is told that
 	// it failed.
@@ -80,6 +83,7 @@ func TestAnAnswerThatIsLostIsMadeUpFor(t *testing.T) {
 }
 
 func TestARefusalByQuotaIsToldInStatus(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.create(&corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "small", Namespace: s.namespace},
@@ -107,6 +111,7 @@ func TestARefusalByQuotaIsToldInStatus(t *testing.T) {
 }
 
 func TestARefusalOfAChildIsToldInStatus(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.create(&corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "none", Namespace: s.namespace},
@@ -162,6 +167,7 @@ func TestAnInvalidSpecIsJudgedOnce(t *testing.T) {
 }
 
 func TestAnInvalidChangeLeavesAFleetAsItIs(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 1))

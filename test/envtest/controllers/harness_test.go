@@ -32,8 +32,8 @@ import (
 const (
 	image     = "memkeep.io/cache-server:v0.1.0-000000000001"
 	nextImage = "memkeep.io/cache-server:v0.2.0-000000000002"
-	// soon bounds everything that has to happen.
-	soon = 30 * time.Second
+	// soon bounds everything that has to happen, on a busy machine, too.
+	soon = 90 * time.Second
 	// quiet is how long nothing may happen.
 	quiet = 3 * time.Second
 )

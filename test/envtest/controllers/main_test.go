@@ -9,11 +9,13 @@ package controllers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -36,6 +38,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait for one another's cluster; more of them at a time
+	// than there are processors saves minutes.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set("6")
+	}
 	//nolint:forbidigo // The context of all tests begins here.
 	code, err := run(context.Background(), m)
 	if err != nil {

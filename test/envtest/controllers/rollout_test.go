@@ -54,6 +54,7 @@ func (s *stage) policyPeers(name string) []networkingv1.NetworkPolicyPeer {
 }
 
 func TestAnOperatorOfAnotherVersionTouchesNoPod(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 2))
@@ -114,6 +115,7 @@ func TestAnOperatorOfAnotherVersionTouchesNoPod(t *testing.T) {
 func bigger(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("128Mi") }
 
 func TestOutdatedPodsAreReplacedOneAtATime(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 4))
@@ -151,6 +153,7 @@ func TestOutdatedPodsAreReplacedOneAtATime(t *testing.T) {
 }
 
 func TestATemplateThatDoesNotWorkStopsAtTheFirstPod(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 3))
@@ -192,6 +195,7 @@ func TestATemplateThatDoesNotWorkStopsAtTheFirstPod(t *testing.T) {
 }
 
 func TestAPausedFleetKeepsItsAccessCurrentAndNothingElse(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 1))
@@ -223,6 +227,7 @@ func TestAPausedFleetKeepsItsAccessCurrentAndNothingElse(t *testing.T) {
 }
 
 func TestScalingToZeroAndBack(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 2))
@@ -237,6 +242,7 @@ func TestScalingToZeroAndBack(t *testing.T) {
 }
 
 func TestAPodThatIsDeletedComesBackAndTheTimesOfConditionsStand(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	s.standard()
 	s.create(s.fleet("sessions", 2))
