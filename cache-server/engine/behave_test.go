@@ -330,7 +330,8 @@ func TestConfigIsChecked(t *testing.T) {
 		{"no budget", Config{MaxItemSize: 1024}, "MaxBytes 0 is below the minimum 1048576"},
 		{"a budget beyond any machine", Config{MaxBytes: 1 << 60, MaxItemSize: 1024}, "is above the maximum"},
 		{"no item size", Config{MaxBytes: MinBytes}, "MaxItemSize 0 is below the minimum 1024"},
-		{"items of more than half the budget", Config{MaxBytes: MinBytes, MaxItemSize: MinBytes/2 + 1}, "above the maximum 524288"},
+		{"items of more than half the budget", Config{MaxBytes: MinBytes, MaxItemSize: MinBytes/2 + 1},
+			"above the maximum 524288"},
 		{"items of more than a gigabyte", Config{MaxBytes: 8 << 30, MaxItemSize: 1<<30 + 1}, "above the maximum 1073741824"},
 	}
 	for _, row := range rows {

@@ -40,7 +40,9 @@ func TestKeepsWhatIsWorthKeeping(t *testing.T) {
 		gain float64 // how much better than LRU it must at least be
 	}{
 		{"keys of uneven use", func(_ int, _ *rand.Rand, z *rand.Zipf) uint64 { return z.Uint64() }, 0.015},
-		{"uneven use that drifts", func(i int, _ *rand.Rand, z *rand.Zipf) uint64 { return z.Uint64() + uint64(i/50) }, 0.005},
+		{"uneven use that drifts", func(i int, _ *rand.Rand, z *rand.Zipf) uint64 {
+			return z.Uint64() + uint64(i/50)
+		}, 0.005},
 		{"uneven use with many keys used once", func(i int, r *rand.Rand, z *rand.Zipf) uint64 {
 			if r.IntN(2) == 0 {
 				return 1<<40 + uint64(i)
