@@ -73,8 +73,14 @@ func checkConnection(t *testing.T, srv *Server, data []byte, pieces int) {
 	<-written
 	// All is read or refused: once it has done with that, the server finds that its time is up.
 	timeouts := srv.closes[reasonSlowWriter].Load()
-	_ = inside.SetReadDeadline(time.Unix(1, 0))
-	<-served
+	for ended := false; !ended; {
+		_ = inside.SetReadDeadline(time.Unix(1, 0)) // again, where the server has lifted it
+		select {
+		case <-served:
+			ended = true
+		case <-time.After(time.Millisecond):
+		}
+	}
 	_ = client.Close()
 	reader.Wait()
 	open := srv.closes[reasonSlowWriter].Load() > timeouts
