@@ -92,11 +92,11 @@ func (d *demo) install(ctx context.Context) error {
 	d.line("%s", d.paint(bold, "Memkeep: who gets into a cache, and who does not"))
 	d.line("context %s, Kubernetes %s, nodes %s", d.Context, version.GitVersion, strings.Join(nodes, " "))
 	d.step("Install the operator, then kubectl apply -k %s", d.samples)
-	if _, took, err := d.Install(ctx); err != nil {
+	_, took, err := d.Install(ctx)
+	if err != nil {
 		return err
-	} else {
-		d.say("operator available after %.1f s", took.Seconds())
 	}
+	d.say("operator available after %.1f s", took.Seconds())
 	if err := d.clean(ctx); err != nil {
 		return err
 	}

@@ -23,20 +23,24 @@ import (
 func (d *demo) client(ctx context.Context) error {
 	d.step("A client: a pod in a namespace labelled %s", labelText(d.clientLabels))
 	d.say("dials %s", d.member)
-	if _, err := d.LetIn(ctx, d.friend, d.member, harness.LabelLimit); err != nil {
-		d.promise(err, "a client connects", "")
-		return nil
-	}
-	if d.keep {
-		// An earlier run stored the key; `add` is for keys that are not there.
-		if _, err := d.Talk(ctx, d.friend, d.member, "delete catchphrase"); err != nil {
-			return err
-		}
-	}
-	t, err := d.Store(ctx, d.friend, d.member)
+	t, err := d.stores(ctx)
 	d.transcript(t.Lines)
 	d.promise(err, "a client stores and reads back", "")
 	return nil
+}
+
+// stores has the client store the catchphrase and read it back.
+func (d *demo) stores(ctx context.Context) (harness.Transcript, error) {
+	if _, err := d.LetIn(ctx, d.friend, d.member, harness.LabelLimit); err != nil {
+		return harness.Transcript{}, err
+	}
+	if d.keep {
+		// An earlier run stored the key; `add` is for keys that are not there.
+		if t, err := d.Talk(ctx, d.friend, d.member, "delete catchphrase"); err != nil {
+			return t, err
+		}
+	}
+	return d.Store(ctx, d.friend, d.member)
 }
 
 // stranger shows what everybody else gets, near and far.
@@ -110,18 +114,22 @@ func (d *demo) rebirth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.member = d.memberAddress(d.pod)
-	if _, err := d.LetIn(ctx, d.friend, harness.CacheAddress(d.pod), harness.LabelLimit); err != nil {
-		d.promise(err, "the client is let in to it", "")
-		return nil
+	d.promise(d.letInAgain(ctx), "the client is let in to it", "a cache starts empty")
+	return nil
+}
+
+// letInAgain has the client ask the new pod for what the old one had.
+func (d *demo) letInAgain(ctx context.Context) error {
+	addr := harness.CacheAddress(d.pod)
+	if _, err := d.LetIn(ctx, d.friend, addr, harness.LabelLimit); err != nil {
+		return err
 	}
-	t, err := d.Talk(ctx, d.friend, harness.CacheAddress(d.pod), harness.ReadLine)
+	t, err := d.Talk(ctx, d.friend, addr, harness.ReadLine)
 	d.transcript(t.Lines)
 	if err == nil && !slices.Equal(t.Replies(), []string{"END"}) {
 		err = fmt.Errorf("the conversation was %s", t)
 	}
-	d.promise(err, "the client is let in to it", "a cache starts empty")
-	return nil
+	return err
 }
 
 // label lets the stranger in and out again.

@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,7 +34,7 @@ func serve(ctx context.Context, args []string, _ io.Reader, out io.Writer) (dial
 	_, _ = fmt.Fprintln(out, "listening on", ln.Addr())
 	for {
 		conn, err := ln.Accept()
-		if ctx.Err() != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return dialing.Connected, nil
 		}
 		if err != nil {

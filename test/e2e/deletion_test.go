@@ -176,15 +176,18 @@ func everythingAtOnce(t *testing.T) {
 	b.over(t)
 }
 
-// reinstall brings the operator back for whatever comes next.
+// reinstall brings the operator back for whatever comes next, once what is
+// being deleted is gone.
 func reinstall(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()
 	for _, obj := range operator.Objects {
-		if kind := obj.GetKind(); kind == "CustomResourceDefinition" || kind == "Namespace" {
-			if err := cluster.Gone(ctx, obj.DeepCopy(), goneLimit); err != nil && kind == "CustomResourceDefinition" {
-				t.Error(err)
-			}
+		now := obj.DeepCopy()
+		if err := cluster.Get(ctx, client.ObjectKeyFromObject(obj), now); err != nil || now.GetDeletionTimestamp() == nil {
+			continue
+		}
+		if err := cluster.Gone(ctx, now, goneLimit); err != nil {
+			t.Error(err)
 		}
 	}
 	if _, _, err := cluster.Install(ctx); err != nil {
