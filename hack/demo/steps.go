@@ -74,21 +74,26 @@ func told(r dialing.Report) string {
 func (d *demo) forward(ctx context.Context) error {
 	d.step("kubectl port-forward -n %s pod/%s %d, with a cluster administrator's rights",
 		d.fleet.Namespace, d.pod.Name, memkeepv1alpha1.PortCache)
-	outcome, cause, err := d.ForwardedTalk(ctx,
-		harness.Pod{Namespace: d.pod.Namespace, Name: d.pod.Name}, memkeepv1alpha1.PortCache, "version")
-	lines := []string{"> version"}
-	switch {
-	case err != nil:
-	case outcome == dialing.Connected:
-		err = errors.New("the cache answered")
-	case cause == "":
-		err = fmt.Errorf("it was %s for no reason that the kubelet gave", outcome)
-	default:
-		lines = append(lines, fmt.Sprintf("  %s: %s", outcome, cause))
-	}
+	lines, err := d.forwarded(ctx)
 	d.transcript(lines)
 	d.promise(err, "a port-forward does not walk round the policy", "the cache does not listen on loopback")
 	return nil
+}
+
+// forwarded sends a command through a port-forward and returns what came of it.
+func (d *demo) forwarded(ctx context.Context) ([]string, error) {
+	pod := harness.Pod{Namespace: d.pod.Namespace, Name: d.pod.Name}
+	outcome, cause, err := d.ForwardedTalk(ctx, pod, memkeepv1alpha1.PortCache, "version")
+	lines := []string{"> version"}
+	switch {
+	case err != nil:
+		return nil, err
+	case outcome == dialing.Connected:
+		return lines, errors.New("the cache answered")
+	case cause == "":
+		return lines, fmt.Errorf("it was %s for no reason that the kubelet gave", outcome)
+	}
+	return append(lines, fmt.Sprintf("  %s: %s", outcome, cause)), nil
 }
 
 // rebirth deletes a pod and waits for the next.
