@@ -9,7 +9,8 @@ while IFS=: read -r file _ line; do
   target=$(sed -E 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/' <<<"$line")
   package=./$(dirname "$file")
   echo "--- fuzz $target in $package for $fuzztime"
-  go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -parallel "$(nproc)" "$package"
+  go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 1s \
+    -parallel "$(nproc)" "$package"
   count=$((count + 1))
 done < <(grep -rnE '^func Fuzz[A-Za-z0-9_]+\(' --include='*_test.go' -- * | sort)
 [ "$count" -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
