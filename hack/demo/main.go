@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 
 	"github.com/memkeep/memkeep/test/harness"
@@ -48,8 +49,7 @@ func main() {
 		os.Exit(2)
 	}
 	// Client libraries log what they see; the screen is for the transcript.
-	klog.SetOutput(discard{})
-	klog.LogToStderr(false)
+	klog.SetLogger(logr.Discard())
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -62,12 +62,6 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-// discard swallows log lines.
-type discard struct{}
-
-// Write implements io.Writer.
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 func run(ctx context.Context, samples string, keep, remove bool) error {
 	cluster, err := harness.Connect()
@@ -89,6 +83,10 @@ func run(ctx context.Context, samples string, keep, remove bool) error {
 		if err := part(ctx); err != nil {
 			return err
 		}
+	}
+	if d.open {
+		d.line("\nStrangers got in. Either this cluster enforces no NetworkPolicy, or another policy admits them:")
+		d.line("  kubectl get networkpolicy -n %s", d.fleet.Namespace)
 	}
 	if len(d.broken) > 0 {
 		return fmt.Errorf("%d of %d promises did not hold: %q", len(d.broken), d.kept+len(d.broken), d.broken)

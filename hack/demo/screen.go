@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/memkeep/memkeep/test/harness"
 )
 
 // The colours of a terminal, used only where the output is one.
@@ -73,7 +75,7 @@ func (s *screen) transcript(lines []string) {
 func (s *screen) promise(err error, promise, seen string) {
 	if err != nil {
 		s.broken = append(s.broken, promise)
-		s.line("   %s", s.paint(red, "BROKEN  "+promise+": "+err.Error()))
+		s.line("   %s", s.paint(red, "BROKEN  "+promise+": "+harness.Saw(err)))
 		return
 	}
 	s.kept++

@@ -50,6 +50,9 @@ type demo struct {
 	pod    *corev1.Pod
 	member string
 
+	// open tells that a stranger got in.
+	open bool
+
 	friend, near, far harness.Pod
 	decoy             string
 }

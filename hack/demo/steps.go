@@ -62,6 +62,7 @@ func (d *demo) turnedAway(ctx context.Context, from harness.Pod, promise string)
 		d.say("dials a pod beside the cache that no policy guards: connected, so its network works")
 	}
 	d.say("dials %s: %s", report.Address, told(report))
+	d.open = d.open || report.Address == d.member && report.Outcome == dialing.Connected
 	d.promise(err, promise, "nothing could be sent")
 }
 

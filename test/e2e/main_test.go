@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,8 +77,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
-	klog.LogToStderr(false)
-	klog.SetOutput(quiet{})
+	// Client libraries log what the tests look at anyway.
+	klog.SetLogger(logr.Discard())
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	err := prepare(ctx)
 	cancel()
@@ -94,11 +95,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-// quiet swallows what client libraries log.
-type quiet struct{}
-
-func (quiet) Write(p []byte) (int, error) { return len(p), nil }
 
 // prepare installs the operator and brings the cast up.
 func prepare(ctx context.Context) error {

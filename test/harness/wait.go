@@ -45,15 +45,16 @@ func (c *Cluster) Eventually(
 			return time.Since(start), fmt.Errorf("%s: not within %s: %w", what, limit, missing)
 		case now := <-ticker.C:
 			if now.After(report) {
-				c.Progress("%s: not after %.0f s: %s", what, time.Since(start).Seconds(), brief(missing))
+				c.Progress("%s: not after %.0f s: %s", what, time.Since(start).Seconds(), Saw(missing))
 				report = now.Add(reportEvery)
 			}
 		}
 	}
 }
 
-// brief leaves out of a progress line what its reader knows.
-func brief(err error) string {
+// Saw returns what was seen of a broken promise, for a reader who knows the
+// promise; any other error as it is.
+func Saw(err error) string {
 	if broken, ok := errors.AsType[*BrokenError](err); ok {
 		return broken.Saw
 	}
