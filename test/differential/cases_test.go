@@ -80,7 +80,7 @@ func talk(addr string, steps []string) ([]byte, error) {
 		}
 		pieces = append(pieces, []byte(step))
 	}
-	return converse(addr, append(pieces, []byte("quit\r\n")), pause)
+	return converse(addr, append(pieces, []byte("quit\r\n")), pause, 2*time.Second)
 }
 
 func TestSameConversations(t *testing.T) {

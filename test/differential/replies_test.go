@@ -66,23 +66,20 @@ func parseReplies(stream []byte) []reply {
 // connection. Closing our half at once would not do: memcached may then throw away what it has just read.
 var farewell = []byte(strings.Repeat("\r\n", 60) + "quit\r\n")
 
-// patience is how long a server may leave a stream unanswered before our half is closed after all.
-const patience = 3 * time.Second
-
 // exchange sends a stream in pieces over a connection of its own, ends it, and returns all that came back.
 func exchange(addr string, pieces [][]byte) ([]byte, error) {
-	return converse(addr, append(pieces, farewell), 0)
+	return converse(addr, append(pieces, farewell), 0, 20*time.Second)
 }
 
 // converse sends pieces over a connection of its own, with a pause after each, and returns all that came back
-// until the server closed.
-func converse(addr string, pieces [][]byte, pause time.Duration) ([]byte, error) {
+// until the server closed. Where it does not, our half is closed after patience has run out.
+func converse(addr string, pieces [][]byte, pause, patience time.Duration) ([]byte, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(60 * time.Second)); err != nil {
 		return nil, err
 	}
 	go func() {
