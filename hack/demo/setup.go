@@ -283,7 +283,7 @@ func (d *demo) ending(took time.Duration) {
 		labels, d.fleet.Name, d.fleet.Namespace, memkeepv1alpha1.PortCache)
 	d.line("  kubectl exec -n %s client -- /dialer talk %s stats", clientNamespace, d.member)
 	d.line("  kubectl scale -n %s memcache %s --replicas=3", d.fleet.Namespace, d.fleet.Name)
-	d.line("  NODES=2 make demo; make cluster-down; docs/security-model.md has what is promised, and what is not")
+	d.line("  make cluster-down    # removes all of it; docs/security-model.md has what is promised, and what is not")
 }
 
 func labelText(labels map[string]string) string {

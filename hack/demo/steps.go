@@ -48,7 +48,7 @@ func (d *demo) stranger(ctx context.Context) error {
 	d.step("A stranger: a pod like it, in a namespace without the label, tries the same")
 	d.turnedAway(ctx, d.near, "a stranger on the cache's node is shut out")
 	if d.far.Name == "" {
-		d.say("there is one node only; NODES=2 make demo shows a stranger on another node too")
+		d.say("there is one node only; RECREATE=1 NODES=2 make demo shows a stranger on another node too")
 		return nil
 	}
 	d.turnedAway(ctx, d.far, "a stranger on another node is shut out")

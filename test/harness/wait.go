@@ -63,7 +63,10 @@ func Saw(err error) string {
 
 // Gone waits until an object does not exist any more.
 func (c *Cluster) Gone(ctx context.Context, obj client.Object, limit time.Duration) error {
-	what := fmt.Sprintf("%T %s gone", obj, client.ObjectKeyFromObject(obj))
+	what := obj.GetName() + " gone"
+	if gvk, err := c.GroupVersionKindFor(obj); err == nil {
+		what = gvk.Kind + " " + what
+	}
 	_, err := c.Eventually(ctx, what, limit, func(ctx context.Context) error {
 		err := c.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		switch {
