@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -57,10 +58,11 @@ func notAPodAddress(addr netip.Addr) string {
 
 // standaloneAddresses resolves what -l says, host by host, and refuses what strangers could reach unless
 // expose is set. A host may carry a port of its own.
-func standaloneAddresses(hosts []string, port int, expose bool) ([]netip.AddrPort, error) {
+func standaloneAddresses(ctx context.Context, hosts []string, port int, expose bool,
+) ([]netip.AddrPort, error) {
 	var all []netip.AddrPort
 	for _, host := range hosts {
-		addrs, err := resolveHost(host, port)
+		addrs, err := resolveHost(ctx, host, port)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +93,7 @@ func exposure(addr netip.Addr) string {
 }
 
 // resolveHost reads host, host:port or [host]:port. The empty host and * are the wildcard, as in memcached.
-func resolveHost(host string, port int) ([]netip.AddrPort, error) {
+func resolveHost(ctx context.Context, host string, port int) ([]netip.AddrPort, error) {
 	host = strings.TrimSpace(host)
 	if host == "" || host == "*" {
 		host = netip.IPv4Unspecified().String()
@@ -107,9 +109,9 @@ func resolveHost(host string, port int) ([]netip.AddrPort, error) {
 		if name == "" {
 			return nil, fmt.Errorf("address %q names no host", host)
 		}
-		return resolveHost(name, n)
+		return resolveHost(ctx, name, n)
 	}
-	names, err := net.LookupHost(host)
+	names, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("resolve address %q: %w", host, err)
 	}

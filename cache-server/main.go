@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 && args[0] == "fleet" {
 		plan, err = planFleet(args[1:], getenv, stdout, stderr)
 	} else {
-		plan, err = planStandalone(args, stdout, stderr)
+		plan, err = planStandalone(ctx, args, stdout, stderr)
 	}
 	switch {
 	case errors.Is(err, pflag.ErrHelp):

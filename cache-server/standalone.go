@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +81,7 @@ Flags:
 }
 
 // planStandalone reads memcached's flags.
-func planStandalone(args []string, stdout, stderr io.Writer) (*plan, error) {
+func planStandalone(ctx context.Context, args []string, stdout, stderr io.Writer) (*plan, error) {
 	f := newStandaloneFlags()
 	f.set.SetOutput(stderr)
 	f.set.Usage = func() {}
@@ -97,10 +98,10 @@ func planStandalone(args []string, stdout, stderr io.Writer) (*plan, error) {
 	case f.set.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q (cache-server -h lists the flags)", f.set.Arg(0))
 	}
-	return f.plan(stderr)
+	return f.plan(ctx, stderr)
 }
 
-func (f *standaloneFlags) plan(stderr io.Writer) (*plan, error) {
+func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, error) {
 	itemSize, err := f.check()
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (f *standaloneFlags) plan(stderr io.Writer) (*plan, error) {
 	}
 	if f.socket != "" {
 		p.settings.Port, p.settings.Interface = 0, ""
-	} else if p.addresses, err = standaloneAddresses(f.listen, f.port, f.expose); err != nil {
+	} else if p.addresses, err = standaloneAddresses(ctx, f.listen, f.port, f.expose); err != nil {
 		return nil, err
 	}
 	if f.metrics == "" {
@@ -138,7 +139,7 @@ func (f *standaloneFlags) plan(stderr io.Writer) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--metrics is %q: write an IP address and a port, such as 127.0.0.1:9150", f.metrics)
 	}
-	if p.monitor, err = standaloneAddresses([]string{monitor.String()}, 0, f.expose); err != nil {
+	if p.monitor, err = standaloneAddresses(ctx, []string{monitor.String()}, 0, f.expose); err != nil {
 		return nil, fmt.Errorf("--metrics: %w", err)
 	}
 	return p, nil

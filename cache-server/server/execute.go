@@ -4,8 +4,6 @@
 package server
 
 import (
-	"context"
-	"log/slog"
 	"math"
 	"time"
 
@@ -39,6 +37,7 @@ func (c *conn) execute() bool {
 		case protocol.TooLong:
 			c.closing(reasonLineTooLong)
 			return false
+		case protocol.Complete:
 		}
 		c.scanned = 0
 		c.begun = true
@@ -68,13 +67,12 @@ func (c *conn) execute() bool {
 // worth telling, but once a second is enough: whoever connects must not be able to flood the log.
 func (c *conn) closeForeign(name string) bool {
 	c.s.closes[reasonForeign].Add(1)
-	level := slog.LevelDebug
+	tell := c.s.log.Debug
 	now := time.Now().Unix()
 	if last := c.s.foreignAt.Load(); last != now && c.s.foreignAt.CompareAndSwap(last, now) {
-		level = slog.LevelInfo
+		tell = c.s.log.Info
 	}
-	c.s.log.Log(context.Background(), level, "Connection closed, it speaks another protocol",
-		"protocol", name, "peer", c.peer())
+	tell("Connection closed, it speaks another protocol", "protocol", name, "peer", c.peer())
 	return false
 }
 
@@ -157,6 +155,7 @@ func (c *conn) refusedAdmin(r *protocol.Request) bool {
 		case "conns":
 			admin, name = AdminStatsConns, "stats conns"
 		}
+	default:
 	}
 	if admin == "" || c.s.allowed(admin) {
 		return false

@@ -4,7 +4,6 @@
 package server
 
 import (
-	"context"
 	"slices"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
@@ -186,7 +185,7 @@ func (c *conn) roomFor(size int) bool {
 	defer c.s.waiters.Add(-1)
 	room := largeRoom(size)
 	need := int64(room + workspaceSize)
-	if !c.s.transfer.wait(context.Background(), need, c.s.cfg.Timeouts.Budget) {
+	if !c.s.transfer.wait(c.s.ctx, need, c.s.cfg.Timeouts.Budget) {
 		return false
 	}
 	c.outHeld = need

@@ -69,6 +69,7 @@ func start(t testing.TB, change func(*Config)) *fixture {
 }
 
 func (f *fixture) stop(t testing.TB) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = f.Drain(ctx)

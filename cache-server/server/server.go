@@ -95,6 +95,9 @@ type Server struct {
 	nextID      atomic.Uint64
 	draining    atomic.Bool
 
+	ctx    context.Context // ends when Drain gives up on the connections that are left
+	cancel context.CancelFunc
+
 	mu        sync.Mutex
 	listeners []net.Listener
 	conns     map[*conn]struct{}
@@ -129,6 +132,7 @@ func New(cfg Config) (*Server, error) {
 		refusals:    newReasonCounts(refusalReasons), closes: newReasonCounts(closeReasons),
 		conns: make(map[*conn]struct{}),
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // connections have no caller
 	s.verbosity.Store(int64(cfg.Verbosity))
 	return s, nil
 }
@@ -234,9 +238,11 @@ func (s *Server) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.cancel()
 		return nil
 	case <-ctx.Done():
 	}
+	s.cancel()
 	s.mu.Lock()
 	left := len(s.conns)
 	for c := range s.conns {

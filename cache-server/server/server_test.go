@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -273,10 +274,10 @@ func TestAClientLibraryWorks(t *testing.T) {
 	if err := client.CompareAndSwap(item); err != nil {
 		t.Errorf("compare and swap: %v", err)
 	}
-	if err := client.CompareAndSwap(item); err != memcache.ErrCASConflict {
+	if err := client.CompareAndSwap(item); !errors.Is(err, memcache.ErrCASConflict) {
 		t.Errorf("compare and swap of an old version: %v", err)
 	}
-	if err := client.Add(&memcache.Item{Key: "k3"}); err != memcache.ErrNotStored {
+	if err := client.Add(&memcache.Item{Key: "k3"}); !errors.Is(err, memcache.ErrNotStored) {
 		t.Errorf("add: %v", err)
 	}
 	_ = client.Set(&memcache.Item{Key: "n", Value: []byte("41")})
@@ -289,13 +290,13 @@ func TestAClientLibraryWorks(t *testing.T) {
 	if got, err := client.GetAndTouch("k3", 50); err != nil || string(got.Value) != "newer" {
 		t.Errorf("get and touch: %v, %v", got, err)
 	}
-	if err := client.Touch("none", 5); err != memcache.ErrCacheMiss {
+	if err := client.Touch("none", 5); !errors.Is(err, memcache.ErrCacheMiss) {
 		t.Errorf("touch: %v", err)
 	}
 	if err := client.Delete("k3"); err != nil {
 		t.Errorf("delete: %v", err)
 	}
-	if _, err := client.Get("k3"); err != memcache.ErrCacheMiss {
+	if _, err := client.Get("k3"); !errors.Is(err, memcache.ErrCacheMiss) {
 		t.Errorf("get: %v", err)
 	}
 	if err := client.FlushAll(); err != nil {

@@ -13,18 +13,18 @@ import (
 )
 
 // readNow reads once from a file descriptor and tells whether there was anything to find out.
-func readNow(fd uintptr, buf []byte) (n int, err error, ready bool) {
+func readNow(fd uintptr, buf []byte) (n int, ready bool, err error) {
 	for {
 		n, err = syscall.Read(int(fd), buf)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
-			return 0, nil, false
+			return 0, false, nil
 		case err != nil:
-			return 0, err, true
+			return 0, true, err
 		default:
-			return n, nil, true
+			return n, true, nil
 		}
 	}
 }
@@ -43,7 +43,7 @@ func (c *conn) receive() (n int, err error) {
 		err = c.raw.Read(func(fd uintptr) bool {
 			c.takeInput()
 			var ready bool
-			n, readErr, ready = readNow(fd, c.ws.in[len(c.ws.in):cap(c.ws.in)])
+			n, ready, readErr = readNow(fd, c.ws.in[len(c.ws.in):cap(c.ws.in)])
 			if !ready {
 				giveWorkspace(c.ws)
 				c.ws = nil

@@ -4,7 +4,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -77,6 +76,7 @@ func (c *conn) apply(r *protocol.Request, block []byte) {
 			t[casBadval]++
 		case engine.NotFound:
 			t[casMisses]++
+		default:
 		}
 	}
 	switch outcome {
@@ -181,7 +181,7 @@ func (c *conn) giveBack() {
 
 // growBlock moves block into room for size bytes, once the budget has them.
 func (c *conn) growBlock(block []byte, held int64, size int) ([]byte, int64, bool) {
-	if !c.s.transfer.wait(context.Background(), int64(size), c.s.cfg.Timeouts.Budget) {
+	if !c.s.transfer.wait(c.s.ctx, int64(size), c.s.cfg.Timeouts.Budget) {
 		return block, held, false
 	}
 	grown := append(make([]byte, 0, size), block...)

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sort"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -152,9 +152,15 @@ func (p *pair) run(order *casOrder, seed uint64, n int) (replies int, difference
 // before.
 func (p *pair) explain(t *testing.T, seed uint64) {
 	t.Helper()
-	first := sort.Search(commandsPerStream, func(n int) bool {
-		_, difference, err := p.run(newCASOrder(), seed, n)
-		return difference != nil || err != nil
+	lengths := make([]int, commandsPerStream)
+	for i := range lengths {
+		lengths[i] = i
+	}
+	first, _ := slices.BinarySearchFunc(lengths, true, func(n int, _ bool) int {
+		if _, difference, err := p.run(newCASOrder(), seed, n); difference != nil || err != nil {
+			return 0
+		}
+		return -1
 	})
 	g, err := p.prepare(seed)
 	if err != nil {
