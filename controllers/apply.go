@@ -48,6 +48,7 @@ func (r *Reconciler) settle(
 		f.waiting = append(f.waiting, fmt.Sprintf("%s %s is being deleted", c.kind, name))
 		f.recheck(recheckForeign)
 		return false, false
+	case absent, ours:
 	}
 	written, err := r.put(ctx, found, c)
 	if err != nil {

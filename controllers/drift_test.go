@@ -9,7 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func entry(manager string, operation metav1.ManagedFieldsOperationType, subresource, fields string) metav1.ManagedFieldsEntry {
+func entry(
+	manager string, operation metav1.ManagedFieldsOperationType, subresource, fields string,
+) metav1.ManagedFieldsEntry {
 	return metav1.ManagedFieldsEntry{
 		Manager: manager, Operation: operation, Subresource: subresource, FieldsType: "FieldsV1",
 		FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
@@ -50,7 +52,9 @@ func TestHandOver(t *testing.T) {
 			false, false, "",
 		},
 		"our own create": {
-			[]metav1.ManagedFieldsEntry{own, entry("memkeep", update, "", `{"f:metadata":{"f:labels":{"f:c":{}}},"f:spec":{"f:old":{}}}`)},
+			[]metav1.ManagedFieldsEntry{
+				own, entry("memkeep", update, "", `{"f:metadata":{"f:labels":{"f:c":{}}},"f:spec":{"f:old":{}}}`),
+			},
 			false, true, `{"f:metadata":{"f:labels":{"f:a":{},"f:c":{}}},"f:spec":{"f:ingress":{},"f:old":{}}}`,
 		},
 	}

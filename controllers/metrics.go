@@ -69,6 +69,7 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	default:
 		return
 	}
+	//nolint:forbidigo // A scrape brings no context.
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	list := &v1alpha1.MemcacheList{}

@@ -20,7 +20,9 @@ func sessions(change ...func(*v1alpha1.Memcache)) *v1alpha1.Memcache {
 		Spec: v1alpha1.MemcacheSpec{
 			Replicas: new(int32(2)),
 			Memory:   resource.MustParse("1Gi"),
-			Access:   v1alpha1.AccessSpec{Clients: []v1alpha1.Peer{peerOf("web", v1alpha1.ClientLabel("caches", "sessions"), "true")}},
+			Access: v1alpha1.AccessSpec{Clients: []v1alpha1.Peer{
+				peerOf("web", v1alpha1.ClientLabel("caches", "sessions"), "true"),
+			}},
 		},
 	}
 	for _, c := range change {

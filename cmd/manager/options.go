@@ -123,7 +123,7 @@ func (o *options) bind(fs *flag.FlagSet, env func(string) string) {
 	for name, usage := range map[string]string{
 		"zap-log-level":        "verbosity of the log: debug, info, error, or a number above 0 for more than debug",
 		"zap-stacktrace-level": "level from which on stack traces are logged: info, error or panic",
-		"zap-time-encoding":    "format of times in the log: rfc3339nano when absent, rfc3339, iso8601, epoch, millis or nano",
+		"zap-time-encoding":    "format of times in the log: rfc3339nano (when absent), rfc3339, iso8601, epoch, nano",
 	} {
 		fs.Var(all.Lookup(name).Value, name, usage)
 	}

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/memkeep/memkeep/api/v1alpha1"
 )
 
@@ -79,7 +77,8 @@ func TestHelpNamesEveryFlagAndTheVersionNeedsNone(t *testing.T) {
 			t.Errorf("help does not name %s", name)
 		}
 	}
-	if o, err := parse([]string{"--version"}, func(string) string { return "" }, io.Discard); err != nil || !o.showVersion {
+	o, err := parse([]string{"--version"}, func(string) string { return "" }, io.Discard)
+	if err != nil || !o.showVersion {
 		t.Errorf("version: %v", err)
 	}
 }
@@ -90,13 +89,13 @@ func TestEveryCachedKindButMemcacheIsScopedByLabel(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := managerOptions(o)
-	if !options.Cache.ReaderFailOnMissingInformer || !options.Metrics.SecureServing || options.Metrics.FilterProvider == nil {
+	if m := options.Metrics; !options.Cache.ReaderFailOnMissingInformer || !m.SecureServing || m.FilterProvider == nil {
 		t.Error("the manager is too open")
 	}
 	for object, scope := range options.Cache.ByObject {
 		_, own := object.(*v1alpha1.Memcache)
 		if own != (scope.Label == nil) {
-			t.Errorf("%T is cached by %v", client.Object(object), scope.Label)
+			t.Errorf("%T is cached by %v", object, scope.Label)
 		}
 	}
 }

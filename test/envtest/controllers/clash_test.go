@@ -145,7 +145,7 @@ func TestAnObjectPlantedBetweenLookAndCreateIsNotAdopted(t *testing.T) {
 			s := newStage(t)
 			stranger := planted(s.namespace)[name]
 			var once sync.Once
-			s.wire.intercept(func(req *http.Request) *http.Response {
+			s.wire.intercept(func(req *http.Request, _ http.RoundTripper) *http.Response {
 				if strings.HasSuffix(req.URL.Path, path) && req.Method == http.MethodPost {
 					once.Do(func() { s.create(stranger) })
 				}

@@ -39,7 +39,7 @@ func TestAFleetComesUpWhicheverWriteFails(t *testing.T) {
 				name := fmt.Sprintf("fleet-%d", n)
 				var seen atomic.Int32
 				var hit atomic.Bool
-				s.wire.intercept(func(req *http.Request) *http.Response {
+				s.wire.intercept(func(req *http.Request, _ http.RoundTripper) *http.Response {
 					if !strings.Contains(req.URL.Path, name) && req.Method != http.MethodPost {
 						return nil
 					}
@@ -68,10 +68,10 @@ func TestAnAnswerThatIsLostIsMadeUpFor(t *testing.T) {
 	// Every second write reaches the API server, and the operator is told that
 	// it failed.
 	var n atomic.Int32
-	s.wire.intercept(func(req *http.Request) *http.Response {
+	s.wire.intercept(func(req *http.Request, server http.RoundTripper) *http.Response {
 		if n.Add(1)%2 == 0 && n.Load() < 40 {
-			if real, err := s.wire.next.RoundTrip(req); err == nil {
-				_ = real.Body.Close()
+			if reply, err := server.RoundTrip(req); err == nil {
+				_ = reply.Body.Close()
 			}
 			return answer(req, http.StatusGatewayTimeout, "Timeout")
 		}

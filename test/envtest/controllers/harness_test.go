@@ -69,10 +69,7 @@ func newStage(t *testing.T) *stage {
 func (s *stage) operate(settings resources.Settings) {
 	s.t.Helper()
 	cfg := rest.CopyConfig(config)
-	cfg.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
-		s.wire.next = next
-		return s.wire
-	}
+	cfg.WrapTransport = func(next http.RoundTripper) http.RoundTripper { return trip{s.wire, next} }
 	options := controllers.Options([]string{s.namespace})
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	mgr, err := ctrl.NewManager(cfg, options)

@@ -170,7 +170,9 @@ func TestClientsComeAndGoInThePolicyWithoutTouchingPods(t *testing.T) {
 			for _, name := range names {
 				p := client1(s.namespace, "sessions")
 				p.Name = name
-				p.PodSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": v1alpha1.LabelValue(name)}}
+				p.PodSelector = &v1alpha1.LabelSelector{
+					MatchLabels: map[string]v1alpha1.LabelValue{"app": v1alpha1.LabelValue(name)},
+				}
 				m.Spec.Access.Clients = append(m.Spec.Access.Clients, p)
 			}
 		})

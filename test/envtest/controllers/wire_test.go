@@ -15,17 +15,23 @@ import (
 // wire stands between the operator and the API server. It records what is
 // written, and a test may act before a request goes out or answer it itself.
 type wire struct {
-	next http.RoundTripper
-
 	mu     sync.Mutex
 	writes []string
-	// before sees each write; an answer other than nil is returned to the
-	// operator in place of the API server's.
-	before func(req *http.Request) *http.Response
+	before hook
+}
+
+// hook sees each write, and the way to the API server. An answer other than nil
+// is returned to the operator in place of the API server's.
+type hook func(req *http.Request, server http.RoundTripper) *http.Response
+
+// trip is the wire of one of the operator's clients.
+type trip struct {
+	*wire
+	next http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w trip) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodGet || strings.Contains(req.URL.Path, "/events") {
 		return w.next.RoundTrip(req)
 	}
@@ -34,7 +40,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	before := w.before
 	w.mu.Unlock()
 	if before != nil {
-		if answer := before(req); answer != nil {
+		if answer := before(req, w.next); answer != nil {
 			if req.Body != nil {
 				_ = req.Body.Close()
 			}
@@ -45,7 +51,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // intercept sets what happens before each write.
-func (w *wire) intercept(before func(*http.Request) *http.Response) {
+func (w *wire) intercept(before hook) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.before = before
