@@ -95,10 +95,14 @@ func TestStatus(t *testing.T) {
 			no, v1alpha1.ReasonReconcileError, "Reconciling", false, yes},
 		"the API server fails at the policy": {func(f *facts) { f.applied, f.policy, f.err = false, "", errors.New("boom") },
 			no, v1alpha1.ReasonReconcileError, "Reconciling", false, no},
-		"an old child is still there": {func(f *facts) { f.applied, f.waiting = false, []string{"Service x is being deleted"} },
+		"an old child is still there": {func(f *facts) { f.applied, f.waiting = false, []string{"x is being deleted"} },
 			no, v1alpha1.ReasonProgressing, "Reconciling", false, yes},
-		"it is paused":        {func(f *facts) { f.applied, f.paused = false, true }, unknown, v1alpha1.ReasonPaused, "", false, yes},
-		"it is being deleted": {func(f *facts) { f.applied, f.deleting, f.policy = false, true, "" }, no, v1alpha1.ReasonDeleting, "", false, unknown},
+		"it is paused": {func(f *facts) {
+			f.applied, f.paused = false, true
+		}, unknown, v1alpha1.ReasonPaused, "", false, yes},
+		"it is being deleted": {func(f *facts) {
+			f.applied, f.deleting, f.policy = false, true, ""
+		}, no, v1alpha1.ReasonDeleting, "", false, unknown},
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -47,36 +47,57 @@ func selected(key string, op v1alpha1.LabelSelectorOperator, values ...v1alpha1.
 }
 
 func TestValidate(t *testing.T) {
+	const namespaces = "spec.access.clients[0].namespaceSelector"
 	quantity := func(s string) *resource.Quantity { return new(resource.MustParse(s)) }
 	tests := map[string]struct {
 		change func(*v1alpha1.Memcache)
 		// field is the one that is named; empty when the spec is fine.
 		field string
 	}{
-		"a plain spec":                  {func(*v1alpha1.Memcache) {}, ""},
-		"nobody is admitted":            {func(m *v1alpha1.Memcache) { m.Spec.Access = v1alpha1.AccessSpec{} }, ""},
-		"no replicas":                   {func(m *v1alpha1.Memcache) { m.Spec.Replicas = new(int32(0)) }, ""},
-		"replicas absent":               {func(m *v1alpha1.Memcache) { m.Spec.Replicas = nil }, ""},
-		"negative replicas":             {func(m *v1alpha1.Memcache) { m.Spec.Replicas = new(int32(-1)) }, "spec.replicas"},
-		"too many replicas":             {func(m *v1alpha1.Memcache) { m.Spec.Replicas = new(int32(101)) }, "spec.replicas"},
-		"a name too long":               {func(m *v1alpha1.Memcache) { m.Name = strings.Repeat("a", 41) }, "metadata.name"},
-		"a name that begins with 1":     {func(m *v1alpha1.Memcache) { m.Name = "1a" }, "metadata.name"},
-		"memory too small":              {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("63Mi") }, "spec.memory"},
-		"memory too large":              {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("2Ti") }, "spec.memory"},
-		"memory absent":                 {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.Quantity{} }, "spec.memory"},
-		"negative memory":               {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("-1Gi") }, "spec.memory"},
-		"no cpu":                        {func(m *v1alpha1.Memcache) { m.Spec.CPU = quantity("0") }, "spec.cpu"},
-		"items larger than half":        {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxItemSize = quantity("513Mi") }, "spec.engine.maxItemSize"},
-		"items too small":               {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxItemSize = quantity("1") }, "spec.engine.maxItemSize"},
-		"no connection":                 {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxConnections = new(int32(0)) }, "spec.engine.maxConnections"},
-		"an unknown admin command":      {func(m *v1alpha1.Memcache) { m.Spec.Engine.AdminCommands = []v1alpha1.AdminCommand{"Shutdown"} }, "spec.engine.adminCommands[0]"},
-		"an empty namespace selector":   {func(m *v1alpha1.Memcache) { m.Spec.Access.Clients[0].NamespaceSelector = v1alpha1.LabelSelector{} }, "spec.access.clients[0].namespaceSelector"},
-		"namespaces that have a label":  {selected("team", v1alpha1.SelectorExists), "spec.access.clients[0].namespaceSelector"},
-		"namespaces without a label":    {selected("team", v1alpha1.SelectorDoesNotExist), "spec.access.clients[0].namespaceSelector"},
-		"namespaces other than some":    {selected("team", v1alpha1.SelectorNotIn, "a"), "spec.access.clients[0].namespaceSelector"},
+		"a plain spec":       {func(*v1alpha1.Memcache) {}, ""},
+		"nobody is admitted": {func(m *v1alpha1.Memcache) { m.Spec.Access = v1alpha1.AccessSpec{} }, ""},
+		"no replicas":        {func(m *v1alpha1.Memcache) { m.Spec.Replicas = new(int32(0)) }, ""},
+		"replicas absent":    {func(m *v1alpha1.Memcache) { m.Spec.Replicas = nil }, ""},
+		"negative replicas":  {func(m *v1alpha1.Memcache) { m.Spec.Replicas = new(int32(-1)) }, "spec.replicas"},
+		"too many replicas": {func(m *v1alpha1.Memcache) {
+			m.Spec.Replicas = new(int32(101))
+		}, "spec.replicas"},
+		"a name too long":           {func(m *v1alpha1.Memcache) { m.Name = strings.Repeat("a", 41) }, "metadata.name"},
+		"a name that begins with 1": {func(m *v1alpha1.Memcache) { m.Name = "1a" }, "metadata.name"},
+		"memory too small": {func(m *v1alpha1.Memcache) {
+			m.Spec.Memory = resource.MustParse("63Mi")
+		}, "spec.memory"},
+		"memory too large": {func(m *v1alpha1.Memcache) {
+			m.Spec.Memory = resource.MustParse("2Ti")
+		}, "spec.memory"},
+		"memory absent": {func(m *v1alpha1.Memcache) {
+			m.Spec.Memory = resource.Quantity{}
+		}, "spec.memory"},
+		"negative memory": {func(m *v1alpha1.Memcache) {
+			m.Spec.Memory = resource.MustParse("-1Gi")
+		}, "spec.memory"},
+		"no cpu": {func(m *v1alpha1.Memcache) { m.Spec.CPU = quantity("0") }, "spec.cpu"},
+		"items larger than half": {func(m *v1alpha1.Memcache) {
+			m.Spec.Engine.MaxItemSize = quantity("513Mi")
+		}, "spec.engine.maxItemSize"},
+		"items too small": {func(m *v1alpha1.Memcache) {
+			m.Spec.Engine.MaxItemSize = quantity("1")
+		}, "spec.engine.maxItemSize"},
+		"no connection": {func(m *v1alpha1.Memcache) {
+			m.Spec.Engine.MaxConnections = new(int32(0))
+		}, "spec.engine.maxConnections"},
+		"an unknown admin command": {func(m *v1alpha1.Memcache) {
+			m.Spec.Engine.AdminCommands = []v1alpha1.AdminCommand{"Shutdown"}
+		}, "spec.engine.adminCommands[0]"},
+		"an empty namespace selector": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Clients[0].NamespaceSelector = v1alpha1.LabelSelector{}
+		}, namespaces},
+		"namespaces that have a label":  {selected("team", v1alpha1.SelectorExists), namespaces},
+		"namespaces without a label":    {selected("team", v1alpha1.SelectorDoesNotExist), namespaces},
+		"namespaces other than some":    {selected("team", v1alpha1.SelectorNotIn, "a"), namespaces},
 		"namespaces by a label's value": {selected("team", v1alpha1.SelectorIn, "a"), ""},
-		"In without values":             {selected("team", v1alpha1.SelectorIn), "spec.access.clients[0].namespaceSelector"},
-		"an operator that is none":      {selected("team", "Maybe", "a"), "spec.access.clients[0].namespaceSelector"},
+		"In without values":             {selected("team", v1alpha1.SelectorIn), namespaces},
+		"an operator that is none":      {selected("team", "Maybe", "a"), namespaces},
 		"namespaces with any name": {
 			selected(corev1.LabelMetadataName, v1alpha1.SelectorExists),
 			"spec.access.clients[0].namespaceSelector.matchExpressions[0]",
@@ -93,7 +114,7 @@ func TestValidate(t *testing.T) {
 		}, "spec.access.metrics[0].namespaceSelector.matchLabels"},
 		"a label key that is none": {func(m *v1alpha1.Memcache) {
 			m.Spec.Access.Clients[0] = peerOf("a", "no key!", "x")
-		}, "spec.access.clients[0].namespaceSelector"},
+		}, namespaces},
 		"a pod selector that is none": {func(m *v1alpha1.Memcache) {
 			m.Spec.Access.Clients[0].PodSelector = &v1alpha1.LabelSelector{
 				MatchLabels: map[string]v1alpha1.LabelValue{"app": "no value!"},
@@ -111,7 +132,9 @@ func TestValidate(t *testing.T) {
 		"a node label that is none": {func(m *v1alpha1.Memcache) {
 			m.Spec.Placement.NodeSelector = map[string]v1alpha1.LabelValue{"!": ""}
 		}, "spec.placement.nodeSelector"},
-		"a spread that is none": {func(m *v1alpha1.Memcache) { m.Spec.Placement.Spread.Nodes = "Maybe" }, "spec.placement.spread"},
+		"a spread that is none": {func(m *v1alpha1.Memcache) {
+			m.Spec.Placement.Spread.Nodes = "Maybe"
+		}, "spec.placement.spread"},
 		"a class that is none": {func(m *v1alpha1.Memcache) { m.Spec.Placement.PriorityClassName = "High!" },
 			"spec.placement.priorityClassName"},
 	}

