@@ -7,6 +7,7 @@ SHELL := /bin/bash
 CLUSTER        ?= dev
 IMAGE_REGISTRY ?= memkeep.io
 FUZZTIME       ?= 30s
+SOAK_COMMANDS  ?= 5000000
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
 KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
 VERSION        := $(shell cat VERSION)
@@ -105,6 +106,11 @@ test-image: build ## Build the Dockerfile offline with buildah and look into the
 .PHONY: test-e2e
 test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: soak
+soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.
+	MEMKEEP_DIFF_COMMANDS=$(SOAK_COMMANDS) go test -count=1 -timeout 2h -v -run TestSameRepliesAsMemcached ./test/differential
+	hack/fuzz.sh 10m
 
 .PHONY: lint
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.

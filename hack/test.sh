@@ -27,7 +27,7 @@ finish() {
   printf '\n==> Lanes that ran (%d min %02d s in all)\n' \
     $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
   printf '  %s\n' "${report[@]}"
-  echo "==> Lanes that are not part of this run: none is defined yet"
+  echo "==> Long lanes, not part of this run: make soak"
 }
 
 hack/requirements.sh || exit 1
