@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,32 +38,27 @@ func hammer(ctx context.Context, args []string, stdin io.Reader, out io.Writer) 
 			cancel()
 		}()
 	}
-	tally := beat(ctx, fs.Arg(0), *every, *timeout, func(c dialing.Change) {
-		_ = json.NewEncoder(out).Encode(c)
-	})
-	return dialing.Connected, json.NewEncoder(out).Encode(tally)
+	tally := sum(fs.Arg(0), beat(ctx, fs.Arg(0), *every, *timeout))
+	enc := json.NewEncoder(out)
+	for _, change := range tally.Changes {
+		if err := enc.Encode(change); err != nil {
+			return dialing.Failed, err
+		}
+	}
+	return dialing.Connected, enc.Encode(tally)
 }
 
-// beat starts one dial every interval until ctx ends and waits for those under way.
-func beat(ctx context.Context, addr string, every, timeout time.Duration, changed func(dialing.Change)) dialing.Tally {
+// beat starts one dial every interval until ctx ends, waits for those under way
+// and returns what each came to, in the order in which they began.
+func beat(ctx context.Context, addr string, every, timeout time.Duration) []dialing.Change {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
-		tally = dialing.Tally{Address: addr, Counts: map[dialing.Outcome]int{}}
+		dials []dialing.Change
 	)
-	record := func(at time.Time, o dialing.Outcome) {
-		mu.Lock()
-		defer mu.Unlock()
-		tally.Dials++
-		tally.Counts[o]++
-		if n := len(tally.Changes); n == 0 || tally.Changes[n-1].Outcome != o {
-			tally.Changes = append(tally.Changes, dialing.Change{At: at, Outcome: o})
-			changed(tally.Changes[n])
-		}
-	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	for {
+	for ctx.Err() == nil {
 		wg.Go(func() {
 			at := time.Now().UTC()
 			// The dial outlives ctx, so that the last ones are counted for what they are.
@@ -70,13 +66,28 @@ func beat(ctx context.Context, addr string, every, timeout time.Duration, change
 			if conn != nil {
 				_ = conn.Close()
 			}
-			record(at, r.Outcome)
+			mu.Lock()
+			defer mu.Unlock()
+			dials = append(dials, dialing.Change{At: at, Outcome: r.Outcome})
 		})
 		select {
 		case <-ctx.Done():
-			wg.Wait()
-			return tally
 		case <-ticker.C:
 		}
 	}
+	wg.Wait()
+	slices.SortFunc(dials, func(a, b dialing.Change) int { return a.At.Compare(b.At) })
+	return dials
+}
+
+// sum counts outcomes and finds where they change.
+func sum(addr string, dials []dialing.Change) dialing.Tally {
+	tally := dialing.Tally{Address: addr, Dials: len(dials), Counts: map[dialing.Outcome]int{}}
+	for i, d := range dials {
+		tally.Counts[d.Outcome]++
+		if i == 0 || dials[i-1].Outcome != d.Outcome {
+			tally.Changes = append(tally.Changes, d)
+		}
+	}
+	return tally
 }

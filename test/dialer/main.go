@@ -29,7 +29,7 @@ const usage = `Usage: dialer COMMAND
   serve ADDR                  accept on ADDR and answer every line with its peer's address
   dial ADDR                   connect once       [--timeout 3s] [--json]
   talk ADDR [LINE...]         send the lines (or stdin's), show what comes back [--timeout 5s]
-  hammer ADDR                 connect again and again, print each change of outcome
+  hammer ADDR                 connect again and again, then print each change of outcome
                               [--for 30s] [--every 50ms] [--timeout 1s] [--stdin]
   fetch URL                   print what an HTTP GET returns  [--timeout 5s]
   lookup NAME                 resolve a name     [--timeout 3s]

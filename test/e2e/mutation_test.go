@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/memkeep/memkeep/test/dialer/dialing"
 	"github.com/memkeep/memkeep/test/harness"
 )
 
@@ -32,6 +33,7 @@ func theChecksCanFail(t *testing.T) {
 	addr := harness.CacheAddress(&pods[0])
 	_, err := cluster.ShutOut(t.Context(), stranger, decoy, addr)
 	check(t, err)
+	hammering := cluster.Hammer(t.Context(), stranger, addr, 2*time.Minute)
 
 	everybody := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
 		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
@@ -56,6 +58,11 @@ func theChecksCanFail(t *testing.T) {
 	check(t, cluster.Delete(t.Context(), everybody))
 	_, err = cluster.KeptOut(t.Context(), stranger, decoy, addr, policyLimit)
 	check(t, err)
+	tally, err := hammering.Stop()
+	check(t, err)
+	if tally.Counts[dialing.Connected] == 0 {
+		t.Errorf("a stranger that dials all the time missed the time of the open policy: %+v", tally)
+	}
 }
 
 // aWidenedPolicyIsTakenBack opens the fleet's own policy; the operator
@@ -85,4 +92,35 @@ func aWidenedPolicyIsTakenBack(t *testing.T) {
 	stranger, decoy := strangerTo(&pods[0])
 	_, err = cluster.KeptOut(t.Context(), stranger, decoy, harness.CacheAddress(&pods[0]), policyLimit)
 	check(t, err)
+	aDeletedPolicyComesBack(t, key, stranger, decoy, harness.CacheAddress(&pods[0]))
+}
+
+// aDeletedPolicyComesBack deletes the policy of a living fleet. Whoever may do
+// that opens the fleet until the operator has made it anew; how long is told.
+func aDeletedPolicyComesBack(t *testing.T, key client.ObjectKey, stranger harness.Pod, decoy, addr string) {
+	t.Helper()
+	policy := &networkingv1.NetworkPolicy{}
+	check(t, cluster.Get(t.Context(), key, policy))
+	old := policy.UID
+	hammering := cluster.Hammer(t.Context(), stranger, addr, 2*time.Minute)
+	// Dials must be under way when the policy goes.
+	time.Sleep(500 * time.Millisecond)
+	check(t, cluster.Delete(t.Context(), policy))
+	_, err := cluster.Eventually(t.Context(), "the policy made anew", policyLimit, func(ctx context.Context) error {
+		if err := cluster.Get(ctx, key, policy); err != nil {
+			return err
+		}
+		if policy.UID == old {
+			return fmt.Errorf("the old one is still there")
+		}
+		return nil
+	})
+	check(t, err)
+	_, err = cluster.KeptOut(t.Context(), stranger, decoy, addr, policyLimit)
+	check(t, err)
+	ready(t, key)
+	tally, err := hammering.Stop()
+	check(t, err)
+	t.Logf("FIGURE dials, 50 ms apart, that got in while a deleted policy was made anew: %d of %d",
+		tally.Counts[dialing.Connected], tally.Dials)
 }
