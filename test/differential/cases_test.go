@@ -28,12 +28,12 @@ var sameCases = []struct {
 		"set n 0 0 2\r\n 5\r\n", "incr n 1\r\n",
 		"set n 0 0 3\r\n5 x\r\n", "incr n 1\r\n", "get n\r\n", "set n 0 0 2\r\n5x\r\n", "incr n 1\r\n"}},
 	{"items expire after relative times", []string{
-		"set e 0 1 1\r\nx\r\n", "get e\r\n", "wait", "get e\r\n", "add e 0 0 1\r\ny\r\n", "get e\r\n"}},
+		"set e 0 3 1\r\nx\r\n", "get e\r\n", "wait", "wait", "get e\r\n", "add e 0 0 1\r\ny\r\n", "get e\r\n"}},
 	{"touch and gat change when an item expires", []string{
-		"set e 0 1 1\r\nx\r\n", "touch e 100\r\n", "set f 0 100 1\r\ny\r\n", "gat 1 f\r\n", "wait",
+		"set e 0 3 1\r\nx\r\n", "touch e 100\r\n", "set f 0 100 1\r\ny\r\n", "gat 3 f\r\n", "wait", "wait",
 		"get e\r\n", "get f\r\n"}},
 	{"append keeps the expiry", []string{
-		"set e 0 1 1\r\nx\r\n", "append e 0 0 1\r\ny\r\n", "get e\r\n", "wait", "get e\r\n"}},
+		"set e 0 3 1\r\nx\r\n", "append e 0 0 1\r\ny\r\n", "get e\r\n", "wait", "wait", "get e\r\n"}},
 	{"a delayed flush takes what is there when its time comes", []string{
 		"set e 0 0 1\r\nx\r\n", "flush_all 4\r\n", "get e\r\n", "wait", "wait", "get e\r\n",
 		"set e 0 0 1\r\ny\r\n", "get e\r\n"}},

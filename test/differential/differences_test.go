@@ -28,6 +28,10 @@ var differences = []struct {
 	{"strict numbers", []string{"touch none 5\tx\r\n"}, "NOT_FOUND\r\n", "CLIENT_ERROR invalid exptime argument\r\n"},
 	{"strict numbers", []string{"incr none -18446744073709551615\r\n"}, "NOT_FOUND\r\n",
 		"CLIENT_ERROR invalid numeric delta argument\r\n"},
+	{"large numbers are numbers", []string{"set n 0 0 24\r\n" + strings.Repeat("-", 24) + "\r\ndelete n\r\n" +
+		"set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\n"},
+		"STORED\r\nDELETED\r\nSTORED\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+		"STORED\r\nDELETED\r\nSTORED\r\n0\r\n"},
 	{"replies before a long key are kept", []string{"touch none 0\r\nget " + strings.Repeat("l", 251) + "\r\n"},
 		"CLIENT_ERROR bad command line format\r\n", "NOT_FOUND\r\nCLIENT_ERROR bad command line format\r\n"},
 	{"flushed stays flushed", []string{"set k 0 0 1\r\nx\r\nflush_all\r\nflush_all 5000\r\nget k\r\n"},
