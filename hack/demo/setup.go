@@ -181,15 +181,27 @@ func (d *demo) apply(ctx context.Context) error {
 	d.member = d.memberAddress(d.pod)
 	d.say("Memcache %s: %d of %d pods ready %.1f s after apply", key, ready.Status.ReadyReplicas,
 		len(pods), took.Seconds())
-	d.promise(hardened(pods), "its pods have no privileges",
+	namespace := &corev1.Namespace{}
+	if err := d.Get(ctx, client.ObjectKey{Name: key.Namespace}, namespace); err != nil {
+		return err
+	}
+	d.promise(hardened(namespace, pods), "its pods have no privileges",
 		"not root, read-only, no capabilities, no token, Pod Security 'restricted'")
 	return nil
 }
 
-// hardened checks what the pods were admitted with.
-func hardened(pods []corev1.Pod) error {
+// hardened checks what the pods were admitted with, and by what standard.
+func hardened(namespace *corev1.Namespace, pods []corev1.Pod) error {
+	for label, value := range harness.Restricted {
+		if namespace.Labels[label] != value {
+			return fmt.Errorf("the namespace %s is not labelled %s=%s", namespace.Name, label, value)
+		}
+	}
 	for i := range pods {
 		spec := &pods[i].Spec
+		if sc := spec.SecurityContext; sc == nil || sc.RunAsNonRoot == nil || !*sc.RunAsNonRoot {
+			return fmt.Errorf("%s may run as root", pods[i].Name)
+		}
 		if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken || len(spec.Volumes) > 0 {
 			return fmt.Errorf("%s mounts something", pods[i].Name)
 		}
