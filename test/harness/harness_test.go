@@ -79,7 +79,7 @@ func TestEventuallyTellsWhatWasMissing(t *testing.T) {
 func TestReadManifestsPutsNamespacesFirstAndLeavesTheKustomizationOut(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"a.yaml":             "kind: Secret\nmetadata: {name: b}\n---\n# nothing\n---\nkind: Namespace\nmetadata: {name: a}\n",
+		"a.yaml":             "kind: Secret\nmetadata: {name: b}\n---\n# nothing\n---\nkind: Namespace\n",
 		"kustomization.yaml": "kind: Kustomization\n",
 		"notes.txt":          "kind: Note\n",
 	} {
