@@ -58,13 +58,26 @@ func (r *Reconciler) settle(
 	return written, true
 }
 
-// policy applies the NetworkPolicy and returns its UID; empty when the policy is
-// not ours or not as rendered.
-func (r *Reconciler) policy(ctx context.Context, m *v1alpha1.Memcache, f *facts) types.UID {
-	c := childOf("NetworkPolicy", &networkingv1.NetworkPolicy{},
-		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.Policy(m) },
-		applynetworkingv1.ExtractNetworkPolicy)
-	if !r.ensure(ctx, m, f, c, m.Name) {
+// policies applies the NetworkPolicies, the one that admits nobody first. Their
+// UIDs stay empty unless they are ours and as rendered.
+func (r *Reconciler) policies(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
+	f.deny = r.policy(ctx, m, f, resources.DenyPolicyName(m),
+		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.DenyPolicy(m) })
+	if f.deny == "" {
+		return
+	}
+	f.policy = r.policy(ctx, m, f, m.Name,
+		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.Policy(m, f.deny) })
+}
+
+// policy applies one NetworkPolicy and returns its UID; empty when it is not
+// ours or not as rendered.
+func (r *Reconciler) policy(
+	ctx context.Context, m *v1alpha1.Memcache, f *facts, name string,
+	build func() *applynetworkingv1.NetworkPolicyApplyConfiguration,
+) types.UID {
+	c := childOf("NetworkPolicy", &networkingv1.NetworkPolicy{}, build, applynetworkingv1.ExtractNetworkPolicy)
+	if !r.ensure(ctx, m, f, c, name) {
 		return ""
 	}
 	return c.object.GetUID()
@@ -102,7 +115,7 @@ func (r *Reconciler) pods(ctx context.Context, m *v1alpha1.Memcache, f *facts) b
 	object := &appsv1.StatefulSet{}
 	c := childOf("StatefulSet", object,
 		func() *applyappsv1.StatefulSetApplyConfiguration {
-			return resources.StatefulSet(m, f.template, f.policy)
+			return resources.StatefulSet(m, f.template, f.policy, f.deny)
 		}, applyappsv1.ExtractStatefulSet)
 	found, err := r.find(ctx, m, c, m.Name)
 	if err != nil {

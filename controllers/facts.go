@@ -40,7 +40,9 @@ type facts struct {
 	// what was gathered is already history.
 	moved bool
 
-	// policy is the UID of the fleet's NetworkPolicy, once it is ours and as rendered.
+	// deny is the UID of the NetworkPolicy that admits nobody, once it is ours and as rendered.
+	deny types.UID
+	// policy is the UID of the fleet's NetworkPolicy, once both are ours and as rendered.
 	policy types.UID
 	// services tells that both Services are ours.
 	services bool

@@ -107,7 +107,9 @@ func (r *Reconciler) explainMissing(ctx context.Context, m *v1alpha1.Memcache, f
 		f.failed(fmt.Errorf("list events of StatefulSet %s: %w", m.Name, err))
 		return
 	}
-	f.podRefusal = latestRefusal(list.Items, time.Now())
+	if f.podRefusal = latestRefusal(list.Items, time.Now()); f.podRefusal == "" {
+		f.recheck(patience) // the event may be on its way
+	}
 }
 
 const (

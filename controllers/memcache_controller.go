@@ -136,7 +136,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	case !m.DeletionTimestamp.IsZero():
 		f.deleting = true
 	case len(f.invalid) == 0:
-		f.policy = r.policy(ctx, m, f)
+		r.policies(ctx, m, f)
 	}
 	// Without the policy nothing else is touched: no pod may start that it does
 	// not hold, neither new nor in place of another.

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	applynetworkingv1 "k8s.io/client-go/applyconfigurations/networking/v1"
@@ -17,18 +18,21 @@ import (
 	"github.com/memkeep/memkeep/controllers/resources"
 )
 
+// DenyPolicy returns the NetworkPolicy that admits nobody to the fleet's pods
+// and lets nothing out. Policies add up, so it takes nothing from Policy. It is
+// there for the moment when somebody deletes that one: until it is made anew
+// nobody gets in, instead of everybody.
+func DenyPolicy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfiguration {
+	return policy(m, resources.DenyPolicyName(m))
+}
+
 // Policy returns the fleet's NetworkPolicy: nothing leaves the pods, and only
 // the peers that the object names get in, each audience at its own port. An
 // audience without peers gets no rule at all: to Kubernetes, a rule without
-// peers admits everyone.
-//
-// Its finalizer has the garbage collector delete it in the foreground, that is
-// after all that it owns; see resources.PolicyOwner.
-func Policy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfiguration {
-	spec := applynetworkingv1.NetworkPolicySpec().
-		WithPodSelector(applymetav1.LabelSelector().
-			WithMatchLabels(map[string]string{v1alpha1.LabelName: m.Name})).
-		WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
+// peers admits everyone. deny is the UID of the DenyPolicy, which must exist
+// before.
+func Policy(m *v1alpha1.Memcache, deny types.UID) *applynetworkingv1.NetworkPolicyApplyConfiguration {
+	out := policy(m, m.Name).WithOwnerReferences(resources.PolicyOwner(resources.DenyPolicyName(m), deny))
 	for _, audience := range []struct {
 		peers []v1alpha1.Peer
 		port  int32
@@ -37,14 +41,24 @@ func Policy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfigura
 		{m.Spec.Access.Metrics, v1alpha1.PortMetrics},
 	} {
 		if rule := rule(audience.peers, audience.port); rule != nil {
-			spec.WithIngress(rule)
+			out.Spec.WithIngress(rule)
 		}
 	}
-	return applynetworkingv1.NetworkPolicy(m.Name, m.Namespace).
+	return out
+}
+
+// policy returns a NetworkPolicy for the fleet's pods that has no rule yet. Its
+// finalizer has the garbage collector delete it in the foreground, that is
+// after all that it owns; see resources.PolicyOwner.
+func policy(m *v1alpha1.Memcache, name string) *applynetworkingv1.NetworkPolicyApplyConfiguration {
+	return applynetworkingv1.NetworkPolicy(name, m.Namespace).
 		WithLabels(resources.Labels(m)).
 		WithOwnerReferences(resources.Owner(m)).
 		WithFinalizers(metav1.FinalizerDeleteDependents).
-		WithSpec(spec)
+		WithSpec(applynetworkingv1.NetworkPolicySpec().
+			WithPodSelector(applymetav1.LabelSelector().
+				WithMatchLabels(map[string]string{v1alpha1.LabelName: m.Name})).
+			WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress))
 }
 
 // rule admits peers to one port; nil when there are none.

@@ -26,7 +26,7 @@ func fleet(clients, metrics []v1alpha1.Peer) *v1alpha1.Memcache {
 // rendered returns the policy as the API server would read it.
 func rendered(t *testing.T, m *v1alpha1.Memcache) (*networkingv1.NetworkPolicy, string) {
 	t.Helper()
-	data, err := json.Marshal(Policy(m))
+	data, err := json.Marshal(Policy(m, "deny-uid"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +66,17 @@ func TestWithoutClientsThereIsNoRuleForTheCachePort(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheDenyPolicyAdmitsNobodyWhoeverIsNamed(t *testing.T) {
+	everyone := []v1alpha1.Peer{byName("prometheus", "monitoring")}
+	deny := DenyPolicy(fleet(everyone, everyone))
+	if *deny.Name != "sessions-deny" || len(deny.Spec.Ingress)+len(deny.Spec.Egress) != 0 {
+		t.Errorf("the deny policy has rules: %+v", deny)
+	}
+	if want := []networkingv1.PolicyType{"Ingress", "Egress"}; !slices.Equal(deny.Spec.PolicyTypes, want) {
+		t.Errorf("types are %v", deny.Spec.PolicyTypes)
 	}
 }
 

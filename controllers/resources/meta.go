@@ -61,15 +61,20 @@ func Owner(m *v1alpha1.Memcache) *applymetav1.OwnerReferenceApplyConfiguration {
 		WithBlockOwnerDeletion(true)
 }
 
-// PolicyOwner returns the reference that makes the fleet's NetworkPolicy a
-// second owner of its StatefulSet. The policy is always deleted in the
-// foreground, so the garbage collector keeps it until the StatefulSet, and in
-// turn every pod, is gone, whether or not the operator is there.
-func PolicyOwner(m *v1alpha1.Memcache, uid types.UID) *applymetav1.OwnerReferenceApplyConfiguration {
+// DenyPolicyName returns the name of the NetworkPolicy that admits nobody.
+func DenyPolicyName(m *v1alpha1.Memcache) string {
+	return m.Name + "-deny"
+}
+
+// PolicyOwner returns the reference that makes one of the fleet's
+// NetworkPolicies a further owner of a child. Policies are deleted in the
+// foreground, so the garbage collector keeps one until what it owns is gone,
+// the StatefulSet and in turn every pod, whether or not the operator is there.
+func PolicyOwner(name string, uid types.UID) *applymetav1.OwnerReferenceApplyConfiguration {
 	return applymetav1.OwnerReference().
 		WithAPIVersion("networking.k8s.io/v1").
 		WithKind("NetworkPolicy").
-		WithName(m.Name).
+		WithName(name).
 		WithUID(uid).
 		WithBlockOwnerDeletion(true)
 }

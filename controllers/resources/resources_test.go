@@ -65,7 +65,7 @@ func render(t *testing.T, m *v1alpha1.Memcache) Template {
 // can judge; -update rewrites them.
 func TestChildrenAreAsWrittenDown(t *testing.T) {
 	for name, m := range map[string]*v1alpha1.Memcache{"plain": plain(), "full": full()} {
-		set := StatefulSet(m, render(t, m), "policy-uid")
+		set := StatefulSet(m, render(t, m), "policy-uid", "deny-uid")
 		delete(set.Annotations, AnnotationTemplate) // It repeats spec.template.
 		for kind, child := range map[string]any{
 			"statefulset": set, "ring": RingService(m), "ready": ReadyService(m),

@@ -15,15 +15,15 @@ import (
 const revisionHistory = 3
 
 // StatefulSet returns the fleet's pods: all started at once, and replaced only
-// when the operator deletes one. policy is the UID of the fleet's NetworkPolicy,
-// which must exist before.
+// when the operator deletes one. policy and deny are the UIDs of the fleet's
+// NetworkPolicies, which must exist before.
 func StatefulSet(
-	m *v1alpha1.Memcache, t Template, policy types.UID,
+	m *v1alpha1.Memcache, t Template, policy, deny types.UID,
 ) *applyappsv1.StatefulSetApplyConfiguration {
 	return applyappsv1.StatefulSet(m.Name, m.Namespace).
 		WithLabels(Labels(m)).
 		WithAnnotations(t.annotations()).
-		WithOwnerReferences(Owner(m), PolicyOwner(m, policy)).
+		WithOwnerReferences(Owner(m), PolicyOwner(m.Name, policy), PolicyOwner(DenyPolicyName(m), deny)).
 		WithSpec(applyappsv1.StatefulSetSpec().
 			WithReplicas(Replicas(m)).
 			WithServiceName(m.Name).

@@ -13,6 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,9 +46,16 @@ func TestAFleetHasExactlyItsChildren(t *testing.T) {
 	if !slices.Contains(policy.Finalizers, metav1.FinalizerDeleteDependents) {
 		t.Errorf("the policy's finalizers are %v", policy.Finalizers)
 	}
-	owners := set.OwnerReferences
-	if len(owners) != 2 || owners[1].UID != policy.UID || owners[1].Controller != nil || !*owners[1].BlockOwnerDeletion {
-		t.Errorf("owners of the StatefulSet are %+v", owners)
+	deny := &networkingv1.NetworkPolicy{}
+	if !s.get(deny, "sessions-deny") || len(deny.Spec.Ingress)+len(deny.Spec.Egress) != 0 {
+		t.Errorf("the policy that admits nobody is %+v", deny)
+	}
+	for child, want := range map[client.Object][]types.UID{
+		policy: {m.UID, deny.UID}, set: {m.UID, policy.UID, deny.UID},
+	} {
+		if got := ownersOf(child); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+			t.Errorf("owners of %T are %+v", child, child.GetOwnerReferences())
+		}
 	}
 	pods := s.pods()
 	if len(pods) != 3 {
@@ -146,6 +154,11 @@ func TestDriftIsTakenBack(t *testing.T) {
 		name   string
 		edit   func(client.Object)
 	}{
+		"a rule for everyone in the policy that admits nobody": {
+			&networkingv1.NetworkPolicy{}, "sessions-deny", func(o client.Object) {
+				o.(*networkingv1.NetworkPolicy).Spec.Ingress = anyone
+			},
+		},
 		"a rule for everyone in the policy": {&networkingv1.NetworkPolicy{}, "sessions", func(o client.Object) {
 			o.(*networkingv1.NetworkPolicy).Spec.Ingress = anyone
 		}},
@@ -216,6 +229,18 @@ func TestDriftIsTakenBack(t *testing.T) {
 	}
 }
 
+// ownersOf returns the UIDs of an object's owners, which all keep it from going before them.
+func ownersOf(o client.Object) []types.UID {
+	var uids []types.UID
+	for _, owner := range o.GetOwnerReferences() {
+		if owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion {
+			uids = append(uids, owner.UID)
+		}
+	}
+	slices.Sort(uids)
+	return uids
+}
+
 func TestADeletedChildComesBack(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -244,7 +269,7 @@ func TestADeletedChildComesBack(t *testing.T) {
 	s.get(policy, "sessions")
 	s.wait("the StatefulSet is owned by the new policy", func() string {
 		owners := s.statefulSet("sessions").OwnerReferences
-		if len(owners) != 2 || owners[1].UID != policy.UID {
+		if !slices.ContainsFunc(owners, func(o metav1.OwnerReference) bool { return o.UID == policy.UID }) {
 			return "owners differ"
 		}
 		return ""

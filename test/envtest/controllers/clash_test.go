@@ -26,10 +26,13 @@ func planted(namespace string) map[string]client.Object {
 	meta := metav1.ObjectMeta{Name: "sessions", Namespace: namespace}
 	ready := meta
 	ready.Name = "sessions-ready"
+	deny := meta
+	deny.Name = "sessions-deny"
 	labels := map[string]string{"app": "stranger"}
 	ports := []corev1.ServicePort{{Port: 80}}
 	return map[string]client.Object{
 		"NetworkPolicy sessions":       &networkingv1.NetworkPolicy{ObjectMeta: meta},
+		"NetworkPolicy sessions-deny":  &networkingv1.NetworkPolicy{ObjectMeta: deny},
 		"ServiceAccount sessions":      &corev1.ServiceAccount{ObjectMeta: meta},
 		"Service sessions":             &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: ports}},
 		"Service sessions-ready":       &corev1.Service{ObjectMeta: ready, Spec: corev1.ServiceSpec{Ports: ports}},

@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -41,10 +42,10 @@ func (s *stage) finalize(finalizers []string) {
 
 // terminating waits until every pod terminates, and fails where the policy does
 // not hold them meanwhile.
-func (s *stage) terminating(want int) {
+func (s *stage) terminating(policy string, want int) {
 	s.t.Helper()
 	s.wait("all pods terminate", func() string {
-		s.guarded()
+		s.guarded(policy)
 		n := 0
 		for _, p := range s.pods() {
 			if !p.DeletionTimestamp.IsZero() {
@@ -58,13 +59,13 @@ func (s *stage) terminating(want int) {
 	})
 }
 
-// guarded fails where pods exist and the policy does not. The pods are read
-// first: a policy that goes after them is right.
-func (s *stage) guarded() {
+// guarded fails where pods exist and the named policy does not. The policy is
+// read first: one that goes after the last pod is right.
+func (s *stage) guarded(policy string) {
 	s.t.Helper()
-	if !s.get(&networkingv1.NetworkPolicy{}, "sessions") {
+	if !s.get(&networkingv1.NetworkPolicy{}, policy) {
 		if pods := s.pods(); len(pods) > 0 {
-			s.t.Fatalf("the policy is gone, and %d pods are there", len(pods))
+			s.t.Fatalf("the policy %s is gone, and %d pods are there", policy, len(pods))
 		}
 	}
 }
@@ -80,24 +81,29 @@ func TestThePolicyOutlivesTheLastPod(t *testing.T) {
 		// objects are deleted in this order.
 		objects []func() client.Object
 		policy  metav1.DeletionPropagation
+		// holds is the policy that has to outlive the pods; sessions when empty.
+		holds string
 	}{
 		"the Memcache, with the operator there": {
-			true, []func() client.Object{memcache}, metav1.DeletePropagationBackground,
+			true, []func() client.Object{memcache}, metav1.DeletePropagationBackground, "",
 		},
 		"the Memcache, with the operator gone": {
-			false, []func() client.Object{memcache}, metav1.DeletePropagationBackground,
+			false, []func() client.Object{memcache}, metav1.DeletePropagationBackground, "",
 		},
 		"the Memcache in the foreground, with the operator gone": {
-			false, []func() client.Object{memcache}, metav1.DeletePropagationForeground,
+			false, []func() client.Object{memcache}, metav1.DeletePropagationForeground, "",
 		},
 		"the Memcache in the foreground, with the operator there": {
-			true, []func() client.Object{memcache}, metav1.DeletePropagationForeground,
+			true, []func() client.Object{memcache}, metav1.DeletePropagationForeground, "",
 		},
 		"StatefulSet and Memcache, with the operator gone": {
-			false, []func() client.Object{set, memcache}, metav1.DeletePropagationForeground,
+			false, []func() client.Object{set, memcache}, metav1.DeletePropagationForeground, "",
 		},
 		"policy in the foreground and Memcache, with the operator there": {
-			true, []func() client.Object{memcache, policy}, metav1.DeletePropagationForeground,
+			true, []func() client.Object{memcache, policy}, metav1.DeletePropagationForeground, "sessions-deny",
+		},
+		"policy in the background and then the Memcache, with the operator gone": {
+			false, []func() client.Object{policy, memcache}, metav1.DeletePropagationBackground, "sessions-deny",
 		},
 	}
 	for name, c := range tests {
@@ -108,6 +114,7 @@ func TestThePolicyOutlivesTheLastPod(t *testing.T) {
 			s.create(s.fleet("sessions", 3))
 			s.ready("sessions")
 			s.hold()
+			holds := cmp.Or(c.holds, "sessions")
 			if !c.running {
 				s.stop()
 			}
@@ -119,20 +126,20 @@ func TestThePolicyOutlivesTheLastPod(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.terminating(3)
+			s.terminating(holds, 3)
 			deadline := time.Now().Add(quiet)
 			for time.Now().Before(deadline) {
-				s.guarded()
+				s.guarded(holds)
 				time.Sleep(50 * time.Millisecond)
 			}
-			if !s.get(policy(), "sessions") {
+			if !s.get(policy(), holds) {
 				t.Fatal("the policy went before its pods")
 			}
 			s.release()
 			s.wait("everything is gone", func() string {
-				s.guarded()
-				if s.get(policy(), "sessions") {
-					return "the policy is there"
+				s.guarded(holds)
+				if s.get(policy(), "sessions") || s.get(policy(), "sessions-deny") {
+					return "a policy is there"
 				}
 				if s.get(set(), "sessions") || len(s.pods()) > 0 {
 					return "pods are there"
