@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/access"
@@ -213,10 +214,20 @@ func configured(m *v1alpha1.Memcache) *verdict {
 	}
 	if names := access.Unguarded(m); len(names) > 0 {
 		return yes(v1alpha1.ReasonUnguardedLabel,
-			"the policy is applied; whoever may label namespaces can join %s, as it names neither namespaces nor %s",
-			bounded(names), v1alpha1.ClientLabel(m.Namespace, m.Name))
+			"the policy is applied; whoever may label namespaces can join %s: select by %s instead",
+			bounded(names), guardedLabels(m))
 	}
 	return yes(v1alpha1.ReasonPolicyApplied, "the policy is applied; clients that it admits: %d", len(clients))
+}
+
+// guardedLabels names the labels by which clients are better selected. The
+// fleet's own cannot be written where the names are long.
+func guardedLabels(m *v1alpha1.Memcache) string {
+	own := v1alpha1.ClientLabel(m.Namespace, m.Name)
+	if len(validation.IsQualifiedName(own)) > 0 {
+		return corev1.LabelMetadataName
+	}
+	return own + " or " + corev1.LabelMetadataName
 }
 
 func updateOf(f *facts) *verdict {

@@ -231,3 +231,18 @@ func TestARefusalIsTheNewestThatIsNotStale(t *testing.T) {
 		t.Errorf("the message has %d bytes", len(got))
 	}
 }
+
+func TestAnUnguardedLabelIsToldWithWhatToSelectByInstead(t *testing.T) {
+	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions", Namespace: "caches"}}
+	m.Spec.Access.Clients = []v1alpha1.Peer{peerOf("web", "team", "shop")}
+	for namespace, want := range map[string]string{
+		"caches":                "select by client.memkeep.io/caches.sessions or kubernetes.io/metadata.name",
+		strings.Repeat("n", 60): "select by kubernetes.io/metadata.name",
+	} {
+		m.Namespace = namespace
+		v := configured(m)
+		if v.reason != v1alpha1.ReasonUnguardedLabel || !strings.Contains(v.message, want) {
+			t.Errorf("in %s: %s, %s", namespace, v.reason, v.message)
+		}
+	}
+}
