@@ -191,7 +191,7 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 	if r == 0 {
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
-	if !p.link(w, at, hd, r, q) {
+	if !p.link(w, at, hd, r) {
 		p.killItem(r)
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
@@ -228,7 +228,7 @@ func (p *partition) makeRoom(need int, now int64) bool {
 }
 
 // link makes the index point to a new record, and kills the old one.
-func (p *partition) link(w *write, at place, hd *header, r ref, q int) bool {
+func (p *partition) link(w *write, at place, hd *header, r ref) bool {
 	if hd == nil {
 		p.idx.exorcise(w.hash)
 		if p.idx.insert(p.idx.home(w.hash), makeSlot(w.hash, 0, r)) == nil {

@@ -80,7 +80,7 @@ func (t *tape) step(p *pair) error {
 		least := max(MinBytes, 2*int64(p.m.limit), int64(len(p.e.parts)*unitsLeast)<<p.e.arena.shift)
 		return p.e.SetBudget(least + int64(t.byte())<<12)
 	case 28:
-		p.e.maintain(keeperQuantum)
+		p.e.maintain()
 	case 29:
 		if !p.evicts {
 			return nil

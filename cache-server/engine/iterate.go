@@ -52,7 +52,7 @@ func (e *Engine) Range(fn func(key []byte, it Item) bool) {
 	}
 }
 
-// span calls fn for every entry that may have a hash from from up to to, and some others. A to that is
+// span calls fn for every entry that may have a hash in [from, to), and some others. A to that is
 // not above from means the end of the hashes.
 func (x *index) span(from, to uint64, fn func(r ref) bool) {
 	last := x.home(to - 1)

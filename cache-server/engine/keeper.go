@@ -54,7 +54,7 @@ func (k *keeper) run(e *Engine) {
 		case <-k.kick:
 		case <-ticker.C:
 		}
-		for e.maintain(keeperQuantum) {
+		for e.maintain() {
 			select {
 			case <-k.quit:
 				return
@@ -66,21 +66,21 @@ func (k *keeper) run(e *Engine) {
 }
 
 // maintain does a slice of the keeper's work. It reports whether the budget is still exceeded.
-func (e *Engine) maintain(quantum time.Duration) (more bool) {
+func (e *Engine) maintain() (more bool) {
 	if e.clock == nil {
 		e.second.Store(e.realSecond())
 	}
 	now := e.tick()
-	deadline := time.Now().Add(quantum)
+	deadline := time.Now().Add(keeperQuantum)
 	for more = true; more && time.Now().Before(deadline); {
 		more = e.shrink()
 	}
-	deadline = time.Now().Add(quantum)
+	deadline = time.Now().Add(keeperQuantum)
 	for busy := true; busy && time.Now().Before(deadline); {
 		busy = e.tendIndexes()
 	}
 	e.balance(now)
-	e.crawlExpired(now, time.Now().Add(quantum))
+	e.crawlExpired(now, time.Now().Add(keeperQuantum))
 	return more
 }
 

@@ -193,7 +193,7 @@ func TestRequestsDoNotPayForAFallingBudget(t *testing.T) {
 	if n := e.Stats().Evictions - before; n > 30_000 {
 		t.Errorf("1000 requests evicted %d items", n)
 	}
-	for e.maintain(keeperQuantum) {
+	for e.maintain() {
 	}
 	e.staysWithin(t)
 }

@@ -319,7 +319,7 @@ func runModel(t *testing.T, budget int64, maxItem int, evicts bool) {
 			},
 			"maintain": func(*rapid.T) {
 				p.e.keeper.stop()
-				p.e.maintain(keeperQuantum)
+				p.e.maintain()
 			},
 			"": func(*rapid.T) { try(p.e.check()) },
 		})
