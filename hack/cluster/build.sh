@@ -44,7 +44,7 @@ build_kubernetes() {
   flags+=" -X $version.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")"
   digest=$(module_digest "$CLUSTER_DIR/kubernetes" "$flags")
   fresh "$stamps/kubernetes" "$digest" "$BIN/kubernetes" "${names[@]/#/$BIN/}" && return
-  say "compiling Kubernetes $KUBERNETES_VERSION and etcd (6 minutes on two cores the first time)"
+  say "compiling Kubernetes $KUBERNETES_VERSION and etcd (6 to 10 minutes on two cores the first time)"
   compile "$CLUSTER_DIR/kubernetes" "$BIN/kubernetes" . "$flags"
   for name in "${names[@]}"; do
     ln -sf kubernetes "$BIN/$name"
@@ -56,7 +56,7 @@ build_cilium() {
   local module=github.com/cilium/cilium digest source
   digest=$(module_digest "$CLUSTER_DIR/cilium")
   fresh "$stamps/cilium" "$digest" "$BIN/cilium-agent" "$BIN/cilium-cni" "$CILIUM_FILES/bpf" && return
-  say "compiling Cilium (4 minutes on two cores the first time)"
+  say "compiling Cilium (4 to 6 minutes on two cores the first time)"
   compile "$CLUSTER_DIR/cilium" "$BIN/cilium-agent" $module/daemon
   compile "$CLUSTER_DIR/cilium" "$BIN/cilium-cni" $module/plugins/cilium-cni
   source=$(go list -C "$CLUSTER_DIR/cilium" -m -f '{{.Dir}}' $module)
