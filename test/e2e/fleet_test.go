@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -82,12 +83,16 @@ func scale(t *testing.T) {
 	create(t, mc)
 	for _, n := range []int32{3, 1, 0, 1} {
 		scale := &autoscalingv1.Scale{}
-		check(t, cluster.SubResource("scale").Get(t.Context(), mc, scale))
-		if scale.Status.Selector == "" {
-			t.Error("the scale subresource has no selector: an autoscaler would find no pods")
-		}
-		scale.Spec.Replicas = n
-		check(t, cluster.SubResource("scale").Update(t.Context(), mc, client.WithSubResourceBody(scale)))
+		check(t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			if err := cluster.SubResource("scale").Get(t.Context(), mc, scale); err != nil {
+				return err
+			}
+			if scale.Status.Selector == "" {
+				t.Error("the scale subresource has no selector: an autoscaler would find no pods")
+			}
+			scale.Spec.Replicas = n
+			return cluster.SubResource("scale").Update(t.Context(), mc, client.WithSubResourceBody(scale))
+		}))
 		got := &memkeepv1alpha1.Memcache{}
 		_, err := cluster.Eventually(t.Context(), fmt.Sprintf("%s scaled to %d", key, n), harness.FleetLimit,
 			func(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -218,6 +219,19 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// edit changes an object as `kubectl edit` does: it is written whole, and read
+// again where a controller wrote it in between.
+func edit(t *testing.T, key client.ObjectKey, o client.Object, change func()) {
+	t.Helper()
+	check(t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := cluster.Get(t.Context(), key, o); err != nil {
+			return err
+		}
+		change()
+		return cluster.Update(t.Context(), o)
+	}))
 }
 
 // create creates a fleet and waits until it is ready.

@@ -73,11 +73,12 @@ func aWidenedPolicyIsTakenBack(t *testing.T) {
 	namespace(t, key.Namespace)
 	pods := create(t, harness.NewFleet(key.Namespace, key.Name, 1))
 	policy := &networkingv1.NetworkPolicy{}
-	check(t, cluster.Get(t.Context(), key, policy))
-	want := policy.Spec.DeepCopy()
-	policy.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
-	policy.Spec.PolicyTypes = policy.Spec.PolicyTypes[:1]
-	check(t, cluster.Update(t.Context(), policy))
+	var want *networkingv1.NetworkPolicySpec
+	edit(t, key, policy, func() {
+		want = policy.Spec.DeepCopy()
+		policy.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+		policy.Spec.PolicyTypes = policy.Spec.PolicyTypes[:1]
+	})
 	took, err := cluster.Eventually(t.Context(), "the policy restored", policyLimit, func(ctx context.Context) error {
 		if err := cluster.Get(ctx, key, policy); err != nil {
 			return err

@@ -117,8 +117,7 @@ func leavesPodsAlone(t *testing.T) {
 	pods, err := cluster.FleetPods(t.Context(), key)
 	check(t, err)
 	least := watchReady(t, key, pods)
-	mc.Annotations = map[string]string{memkeepv1alpha1.AnnotationUpdate: "now"}
-	check(t, cluster.Update(t.Context(), mc))
+	edit(t, key, mc, func() { mc.Annotations = map[string]string{memkeepv1alpha1.AnnotationUpdate: "now"} })
 	_, err = cluster.Eventually(t.Context(), "every pod replaced", 2*harness.FleetLimit, func(ctx context.Context) error {
 		pods, err := cluster.FleetPods(ctx, key)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
@@ -42,15 +43,19 @@ func definitionOf(t *testing.T, group string) *apiextensionsv1.CustomResourceDef
 // install creates or updates a definition and waits until it is served.
 func install(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
-	now := &apiextensionsv1.CustomResourceDefinition{}
-	err := kube.Get(t.Context(), client.ObjectKeyFromObject(crd), now)
-	switch {
-	case apierrors.IsNotFound(err):
-		err = kube.Create(t.Context(), crd.DeepCopy())
-	case err == nil:
+	// The API server's own controllers write its status meanwhile.
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		now := &apiextensionsv1.CustomResourceDefinition{}
+		err := kube.Get(t.Context(), client.ObjectKeyFromObject(crd), now)
+		if apierrors.IsNotFound(err) {
+			return kube.Create(t.Context(), crd.DeepCopy())
+		}
+		if err != nil {
+			return err
+		}
 		now.Spec = crd.Spec
-		err = kube.Update(t.Context(), now)
-	}
+		return kube.Update(t.Context(), now)
+	})
 	if err != nil {
 		t.Fatalf("install definition: %v", err)
 	}

@@ -211,15 +211,12 @@ func TestDriftIsTakenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &stage{t: t, namespace: s.namespace, wire: s.wire}
 			s.settle()
-			was := c.object.DeepCopyObject().(client.Object)
-			if !s.get(was, c.name) {
-				t.Fatal("the child is not there")
-			}
-			edited := was.DeepCopyObject().(client.Object)
-			c.edit(edited)
-			if err := kube.Update(t.Context(), edited, client.FieldOwner("kubectl-edit")); err != nil {
-				t.Fatal(err)
-			}
+			var was client.Object
+			edited := c.object.DeepCopyObject().(client.Object)
+			s.edit(edited, c.name, func() {
+				was = edited.DeepCopyObject().(client.Object)
+				c.edit(edited)
+			})
 			now := c.object.DeepCopyObject().(client.Object)
 			s.wait("the edit is taken back", func() string {
 				s.get(now, c.name)

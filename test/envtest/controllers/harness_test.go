@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -162,6 +163,23 @@ func (s *stage) change(name string, edit func(*v1alpha1.Memcache)) {
 	before := m.DeepCopy()
 	edit(m)
 	if err := kube.Patch(s.t.Context(), m, client.MergeFrom(before)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// edit changes a child as a user would with `kubectl edit`: the whole object is
+// written back, and read again where a controller wrote it in between. The
+// object holds what was written.
+func (s *stage) edit(o client.Object, name string, change func()) {
+	s.t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if !s.get(o, name) {
+			return fmt.Errorf("%T %s is not there", o, name)
+		}
+		change()
+		return kube.Update(s.t.Context(), o, client.FieldOwner("kubectl-edit"))
+	})
+	if err != nil {
 		s.t.Fatal(err)
 	}
 }

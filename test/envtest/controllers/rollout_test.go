@@ -82,11 +82,8 @@ func TestAnOperatorOfAnotherVersionTouchesNoPod(t *testing.T) {
 		}
 	}
 	// The pin holds against a hand on the StatefulSet, too.
-	set := s.statefulSet("sessions")
-	set.Spec.Template.Spec.Containers[0].Image = "spy"
-	if err := kube.Update(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
+	set := &appsv1.StatefulSet{}
+	s.edit(set, "sessions", func() { set.Spec.Template.Spec.Containers[0].Image = "spy" })
 	s.wait("the pinned image is back", func() string {
 		if got := s.statefulSet("sessions").Spec.Template.Spec.Containers[0].Image; got != image {
 			return got
