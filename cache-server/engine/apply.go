@@ -3,9 +3,7 @@
 
 package engine
 
-import "hash/maphash"
-
-func (e *Engine) hash(key []byte) uint64 { return maphash.Bytes(e.seed, key) }
+func (e *Engine) hash(key []byte) uint64 { return e.key.sum(key) }
 
 // Apply does one change in one atomic step. It keeps no reference to m or what m points to.
 func (e *Engine) Apply(m *Mutation) Result {

@@ -35,6 +35,62 @@ type Item struct {
 	Expires int64
 	// Size is the length of the value in bytes.
 	Size int
+	// LastAccess is the engine second of the last use before this operation.
+	LastAccess int64
+	// Fetched tells whether the item was read before this operation, since it was stored.
+	Fetched bool
+	// Stale tells whether the item was marked as no longer true: see Mutation.Invalidate.
+	Stale bool
+	// WinSent tells whether somebody was told before this operation to make the item anew.
+	WinSent bool
+	// BinaryKey tells whether the key was given in base64, so that it must be shown so.
+	BinaryKey bool
+}
+
+// Read is a read with conditions and side effects, all in one atomic step. Its zero value beside the key
+// is a plain read. It has what memcached's mg does (protocol.txt, "Meta Get").
+type Read struct {
+	// Key is the key, 1 to MaxKeyLen bytes long.
+	Key []byte
+	// NoValue leaves the value out.
+	NoValue bool
+	// NoBump lets the read count neither as a use nor as a fetch.
+	NoBump bool
+	// UnlessCAS leaves the value out if HasUnlessCAS is set and the item's CAS is this one.
+	UnlessCAS    uint64
+	HasUnlessCAS bool
+	// Touch sets the expiry to Expires, as in a Mutation.
+	Touch   bool
+	Expires int64
+	// Vivify stores an empty value that expires at VivifyExpires if there is no item; who reads has won.
+	// BinaryKey is kept with it.
+	Vivify        bool
+	VivifyExpires int64
+	BinaryKey     bool
+	// Recache lets the first reader win whose item expires before the engine second RecacheBefore.
+	// Items that never expire are not won that way.
+	Recache       bool
+	RecacheBefore int64
+	// NewCAS is the CAS of a vivified item if HasNewCAS is set.
+	NewCAS    uint64
+	HasNewCAS bool
+}
+
+// ReadResult is the answer to a Read.
+type ReadResult struct {
+	// Item is the item as it is after the read, with LastAccess, Fetched and WinSent as they were before.
+	Item Item
+	// Hit tells that there is an item, a vivified one included.
+	Hit bool
+	// Created tells that the item was vivified.
+	Created bool
+	// Won tells that the reader is the one who should make the item anew: it was vivified, or is stale or
+	// about to expire, and nobody was told before.
+	Won bool
+	// HasValue tells that the value was appended.
+	HasValue bool
+	// OldExpires is the expiry before the read changed it.
+	OldExpires int64
 }
 
 // Verb names what a Mutation does.
@@ -81,6 +137,26 @@ type Mutation struct {
 	CAS uint64
 	// Delta is what Increment adds and Decrement subtracts.
 	Delta uint64
+
+	// NewCAS is the CAS that the item gets if HasNewCAS is set; else the engine takes the next of its own.
+	NewCAS    uint64
+	HasNewCAS bool
+	// BinaryKey is kept with a stored item.
+	BinaryKey bool
+	// SetExpiry lets Increment, Decrement and an invalidating Delete set the expiry to Expires too.
+	SetExpiry bool
+	// Vivify lets Append, Prepend, Increment and Decrement of a missing key store Value, or Initial in
+	// decimal, with VivifyExpires.
+	Vivify        bool
+	VivifyExpires int64
+	Initial       uint64
+	// Invalidate lets Delete mark the item stale and forget who has won, instead of removing it; and
+	// CompareAndSwap store a value whose CAS is below the item's, marked stale, with the old expiry and
+	// winner.
+	Invalidate bool
+	// DropValue lets Delete leave an empty value with Flags and Expires in the item's place, with its CAS
+	// unless NewCAS is given.
+	DropValue bool
 }
 
 // Outcome says how a Mutation ended.
@@ -118,6 +194,10 @@ type Result struct {
 	CAS uint64
 	// Number is the new value after Increment and Decrement.
 	Number uint64
+	// Item is the item as it is now, for Stored and Touched, and for a Delete that left it there.
+	Item Item
+	// Created tells that there was no such item before, for Stored.
+	Created bool
 }
 
 // Stats are the engine's counters at one moment.

@@ -5,7 +5,6 @@ package engine
 
 import (
 	"fmt"
-	"hash/maphash"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -34,7 +33,7 @@ type Engine struct {
 	arena *arena
 	pool  pool
 	parts []partition
-	seed  maphash.Seed
+	key   hashKey
 	// maxItem is the largest item in bytes as ItemSize counts them.
 	maxItem int
 
@@ -65,7 +64,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		arena: a, seed: maphash.MakeSeed(), maxItem: cfg.MaxItemSize, clock: cfg.Now, start: time.Now(),
+		arena: a, key: newHashKey(), maxItem: cfg.MaxItemSize, clock: cfg.Now, start: time.Now(),
 		parts: make([]partition, count),
 	}
 	e.pool.a, e.pool.parts = a, int64(count)

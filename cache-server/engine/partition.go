@@ -4,7 +4,6 @@
 package engine
 
 import (
-	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -241,7 +240,7 @@ func (p *partition) growIndex() {
 // sweep carries a resize of the index on.
 func (p *partition) sweep(buckets int) {
 	if p.idx.resizing() {
-		p.idx.step(p.e.seed, buckets, p.lose)
+		p.idx.step(p.e.key, buckets, p.lose)
 	}
 }
 
@@ -253,4 +252,4 @@ func (p *partition) lose(slot uint64) {
 	p.dropItem(slotRef(slot))
 }
 
-func (p *partition) hash(key []byte) uint64 { return maphash.Bytes(p.e.seed, key) }
+func (p *partition) hash(key []byte) uint64 { return p.e.key.sum(key) }

@@ -3,8 +3,6 @@
 
 package engine
 
-import "hash/maphash"
-
 // The index is resized in place. Hash h belongs to bucket floor(h*n/2^64), so a larger or smaller n
 // keeps the order of the entries, and one sweep moves each to its new bucket: from the last bucket down
 // when growing, from the first one up when shrinking, so that the new place has always been swept
@@ -70,16 +68,16 @@ func (x *index) shrink() bool {
 }
 
 // step sweeps some buckets. Entries that find no place are handed to drop.
-func (x *index) step(seed maphash.Seed, count int, drop func(slot uint64)) {
+func (x *index) step(key hashKey, count int, drop func(slot uint64)) {
 	for range count {
 		if !x.resizing() {
 			return
 		}
-		x.sweepBucket(seed, drop)
+		x.sweepBucket(key, drop)
 	}
 }
 
-func (x *index) sweepBucket(seed maphash.Seed, drop func(slot uint64)) {
+func (x *index) sweepBucket(key hashKey, drop func(slot uint64)) {
 	i := x.sweep
 	growing := x.next > x.n
 	if growing {
@@ -94,7 +92,7 @@ func (x *index) sweepBucket(seed maphash.Seed, drop func(slot uint64)) {
 				continue
 			}
 			r := slotRef(b[s])
-			h := maphash.Bytes(seed, x.a.key(r, x.a.header(r)))
+			h := key.sum(x.a.key(r, x.a.header(r)))
 			if x.home(h) != i {
 				continue
 			}
