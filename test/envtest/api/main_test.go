@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,10 +19,10 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/test/envtest/apiserver"
 )
 
 // root is the top of the repository, seen from this package.
@@ -33,7 +32,7 @@ const root = "../../.."
 const definition = root + "/config/crd/bases/memkeep.io_memcaches.yaml"
 
 var (
-	server *envtest.Environment
+	server *apiserver.Server
 	kube   client.Client // Strict: an unknown field is an error, not a warning.
 )
 
@@ -47,18 +46,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(ctx context.Context, m *testing.M) (code int, err error) {
-	bin, err := binaries()
-	if err != nil {
+	if server, err = apiserver.Start(root); err != nil {
 		return 0, err
-	}
-	server = &envtest.Environment{
-		BinaryAssetsDirectory: bin,
-		CRDDirectoryPaths:     []string{definition},
-		ErrorIfCRDPathMissing: true,
-	}
-	cfg, err := server.Start()
-	if err != nil {
-		return 0, fmt.Errorf("start: %w", err)
 	}
 	defer func() {
 		if stopErr := server.Stop(); stopErr != nil && err == nil {
@@ -69,7 +58,7 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
 	utilruntime.Must(memkeepv1alpha1.AddToScheme(scheme))
-	kube, err = client.New(cfg, client.Options{Scheme: scheme, FieldValidation: metav1.FieldValidationStrict})
+	kube, err = client.New(server.Client, client.Options{Scheme: scheme, FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
 		return 0, fmt.Errorf("make client: %w", err)
 	}
@@ -80,28 +69,6 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 		}
 	}
 	return m.Run(), nil
-}
-
-// binaries returns the directory of kube-apiserver, etcd and kubectl.
-func binaries() (string, error) {
-	dir := os.Getenv("KUBEBUILDER_ASSETS")
-	if dir == "" {
-		cache := os.Getenv("MEMKEEP_CACHE")
-		if cache == "" {
-			home, err := os.UserCacheDir()
-			if err != nil {
-				return "", fmt.Errorf("find cache directory: %w", err)
-			}
-			cache = filepath.Join(home, "memkeep")
-		}
-		dir = filepath.Join(cache, "bin")
-	}
-	for _, name := range []string{"kube-apiserver", "etcd", "kubectl"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return "", fmt.Errorf("%w: run 'make test-deps', or point KUBEBUILDER_ASSETS at the binaries", err)
-		}
-	}
-	return dir, nil
 }
 
 // object parses one YAML document.

@@ -23,14 +23,11 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/memkeep/memkeep/controllers"
+	"github.com/memkeep/memkeep/test/envtest/apiserver"
 )
-
-// definitions holds the CustomResourceDefinition that the installation ships.
-const definitions = "../../../config/crd/bases"
 
 var (
 	config *rest.Config
@@ -54,18 +51,11 @@ func TestMain(m *testing.M) {
 
 func run(ctx context.Context, m *testing.M) (code int, err error) {
 	ctrl.SetLogger(zap.New(zap.UseDevMode(true), zap.Level(level()), zap.WriteTo(os.Stderr)))
-	bin, err := binaries()
+	server, err := apiserver.Start("../../..", "kube-controller-manager")
 	if err != nil {
 		return 0, err
 	}
-	server := &envtest.Environment{
-		BinaryAssetsDirectory: bin,
-		CRDDirectoryPaths:     []string{definitions},
-		ErrorIfCRDPathMissing: true,
-	}
-	if config, err = server.Start(); err != nil {
-		return 0, fmt.Errorf("start API server: %w", err)
-	}
+	config = server.Client
 	defer func() {
 		if stopErr := server.Stop(); stopErr != nil && err == nil {
 			err = fmt.Errorf("stop API server: %w", stopErr)
@@ -76,7 +66,7 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	if kube, err = client.New(config, client.Options{Scheme: controllers.Scheme()}); err != nil {
 		return 0, fmt.Errorf("make client: %w", err)
 	}
-	stop, err := startControllers(ctx, filepath.Join(bin, "kube-controller-manager"), server.KubeConfig)
+	stop, err := startControllers(ctx, server.Program("kube-controller-manager"), server.KubeConfig)
 	if err != nil {
 		return 0, err
 	}
@@ -138,26 +128,4 @@ func level() zapcore.Level {
 		return zapcore.DebugLevel
 	}
 	return zapcore.DPanicLevel
-}
-
-// binaries returns the directory of Kubernetes' programs.
-func binaries() (string, error) {
-	dir := os.Getenv("KUBEBUILDER_ASSETS")
-	if dir == "" {
-		cache := os.Getenv("MEMKEEP_CACHE")
-		if cache == "" {
-			home, err := os.UserCacheDir()
-			if err != nil {
-				return "", fmt.Errorf("find cache directory: %w", err)
-			}
-			cache = filepath.Join(home, "memkeep")
-		}
-		dir = filepath.Join(cache, "bin")
-	}
-	for _, name := range []string{"kube-apiserver", "etcd", "kubectl", "kube-controller-manager"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return "", fmt.Errorf("%w: run 'make test-deps', or point KUBEBUILDER_ASSETS at the binaries", err)
-		}
-	}
-	return dir, nil
 }
