@@ -3,6 +3,8 @@
 
 package engine
 
+import "strconv"
+
 func (e *Engine) hash(key []byte) uint64 { return e.key.sum(key) }
 
 // Apply does one change in one atomic step. It keeps no reference to m or what m points to.
@@ -67,79 +69,131 @@ func (e *Engine) applyBig(p *partition, m *Mutation, h uint64, need int) Result 
 // apply does a change under the lock. If it needs more units than the partition can make free, it
 // changes nothing and returns how many.
 func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need int) {
-	var buf [maxDigits]byte
-	for {
+	for again := true; again; {
 		at, hd := p.lookup(h, m.Key, now)
 		if hd == nil {
 			if outcome, stop := withoutItem(m); stop {
 				return Result{Outcome: outcome}, 0
 			}
-		} else if outcome, stop := withItem(m, hd.cas); stop {
+		} else if outcome, stop := withItem(m, p.a.cas(slotRef(*at.slot), hd), hd.vlen); stop {
 			if m.Verb == Add {
 				p.use(at, hd, now)
 			}
 			return Result{Outcome: outcome}, 0
 		}
-		w := write{hash: h, key: m.Key, vlen: len(m.Value), flags: m.Flags}
-		switch m.Verb {
-		case Touch:
-			return p.touch(m, at, hd, now), 0
-		case Delete:
-			p.removeItem(at)
-			return Result{Outcome: Deleted}, 0
-		case Increment, Decrement:
-			var digits []byte
-			if res, digits = p.count(m, at, hd, now, &buf); digits == nil {
-				return res, 0
-			}
-			p.keep(&w, at, hd)
-			w.vlen, w.src.before = len(digits), digits
-			w.bits = hd.bits & bitFetched
-		case Append:
-			p.keep(&w, at, hd)
-			w.src.setOld(p.a, slotRef(*at.slot))
-			w.src.after = m.Value
-			w.vlen += int(hd.vlen)
-		case Prepend:
-			p.keep(&w, at, hd)
-			w.src.setOld(p.a, slotRef(*at.slot))
-			w.src.before = m.Value
-			w.vlen += int(hd.vlen)
-		default:
-			w.src.before = m.Value
-			w.exp = p.e.expiry(m.Expires)
-		}
-		put, need, again := p.put(m, &w, at, hd, now)
-		if again {
-			continue
-		}
-		if put.Outcome == Stored {
-			put.Number = res.Number
-		}
-		return put, need
+		res, need, again = p.change(m, h, at, hd, now)
 	}
+	return res, need
 }
 
 // withoutItem decides what needs no item to be decided.
 func withoutItem(m *Mutation) (outcome Outcome, stop bool) {
 	switch m.Verb {
 	case Set:
-		return NotFound, m.CAS != 0
+		return NotFound, m.CAS != 0 || m.HasCAS
 	case Add:
 		return Stored, false
-	case Replace, Append, Prepend:
+	case Append, Prepend:
+		return NotStored, !m.Vivify
+	case Replace:
 		return NotStored, true
+	case Increment, Decrement:
+		return NotFound, !m.Vivify
 	default:
 		return NotFound, true
 	}
 }
 
-// withItem decides what the existing item's CAS decides.
-func withItem(m *Mutation, cas uint64) (outcome Outcome, stop bool) {
-	if m.Verb == Add {
+// withItem decides what the existing item's CAS and shape decide.
+func withItem(m *Mutation, cas uint64, vlen uint32) (outcome Outcome, stop bool) {
+	swaps := m.Verb == CompareAndSwap
+	switch {
+	case m.Verb == Add:
 		return NotStored, true
+	case vlen == 0 && (m.Verb == Increment || m.Verb == Decrement):
+		return NonNumeric, true // memcached looks at this before the CAS
+	case !swaps && !m.HasCAS && m.CAS == 0, m.CAS == cas && (!swaps || cas != 0):
+		return Stored, false
 	}
-	return Exists, m.CAS != cas && (m.CAS != 0 || m.Verb == CompareAndSwap)
+	return Exists, !m.outdated(cas)
+}
+
+// outdated tells whether a CompareAndSwap comes after the item was invalidated, and may store all the same.
+func (m *Mutation) outdated(cas uint64) bool {
+	return m.Verb == CompareAndSwap && m.Invalidate && m.CAS != 0 && m.CAS < cas
+}
+
+// change does what was decided to be done. again means that making room may have moved or removed the
+// item, so that everything must be decided anew.
+func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int64) (res Result, need int, again bool) {
+	var buf [maxDigits]byte
+	w := p.newWrite(m, h)
+	switch m.Verb {
+	case Touch:
+		return p.touch(m, at, hd, now), 0, false
+	case Delete:
+		switch {
+		case m.DropValue:
+			p.bury(&w, m, at, hd)
+		case m.Invalidate:
+			return p.invalidate(m, h, at, hd, now)
+		default:
+			p.removeItem(at)
+			return Result{Outcome: Deleted}, 0, false
+		}
+	case Increment, Decrement:
+		n, ok := p.count(m, at, hd)
+		if !ok {
+			return Result{Outcome: NonNumeric}, 0, false
+		}
+		digits := strconv.AppendUint(buf[:0], n, 10)
+		w.number, w.src.before, w.vlen = n, digits, len(digits)
+		if hd != nil && len(digits) <= int(hd.vlen) {
+			return p.countInPlace(&w, m, at, hd, now)
+		}
+		p.keepCounted(&w, m, at, hd)
+	case Append, Prepend:
+		if hd == nil {
+			w.exp = p.e.expiry(m.VivifyExpires)
+			break
+		}
+		p.keep(&w, at, hd)
+		w.vlen += int(hd.vlen)
+		w.src = oldSource(p.a, slotRef(*at.slot))
+		if m.Verb == Append {
+			w.src.after = m.Value
+		} else {
+			w.src.before = m.Value
+		}
+	case CompareAndSwap:
+		if hd != nil && m.outdated(p.a.cas(slotRef(*at.slot), hd)) {
+			w.exp = hd.exp
+			w.bits |= bitStale | hd.bits&bitWinSent
+		}
+	default: // Set, Add and Replace store what newWrite made
+	}
+	res, need, again = p.put(m, &w, at, hd, now)
+	if res.Outcome == Stored {
+		res.Number = w.number
+		if m.Verb == Delete {
+			res = Result{Outcome: Deleted, Item: res.Item}
+		}
+	}
+	return res, need, again
+}
+
+// newWrite is what a mutation stores if it is a plain one.
+func (p *partition) newWrite(m *Mutation, h uint64) write {
+	w := write{hash: h, key: m.Key, vlen: len(m.Value), flags: m.Flags, exp: p.e.expiry(m.Expires), bits: m.state}
+	w.src.before = m.Value
+	if m.BinaryKey {
+		w.bits |= bitBinary
+	}
+	if m.HasNewCAS {
+		w.bits |= bitCAS
+		w.cas = m.NewCAS
+	}
+	return w
 }
 
 // keep lets a new item have the old one's flags and expiry.
@@ -147,28 +201,96 @@ func (p *partition) keep(w *write, at place, h *header) {
 	w.flags, w.exp = p.a.flags(slotRef(*at.slot), h), h.exp
 }
 
+// keepCounted lets the result of an Increment or Decrement have the old item's flags and expiry.
+func (p *partition) keepCounted(w *write, m *Mutation, at place, h *header) {
+	if h == nil {
+		w.flags, w.exp = 0, p.e.expiry(m.VivifyExpires)
+		return
+	}
+	p.keep(w, at, h)
+	if m.SetExpiry {
+		w.exp = p.e.expiry(m.Expires)
+	}
+}
+
+// bury makes w what is left of an item whose value is dropped.
+func (p *partition) bury(w *write, m *Mutation, at place, hd *header) {
+	w.src, w.vlen = source{}, 0
+	switch {
+	case m.Invalidate:
+		w.bits |= bitStale
+	case !m.HasNewCAS:
+		w.version, w.cas = hd.version, p.a.cas(slotRef(*at.slot), hd)
+		w.bits |= hd.bits & bitCAS
+	}
+}
+
+// invalidate marks an item stale.
+func (p *partition) invalidate(
+	m *Mutation, h uint64, at place, hd *header, now int64,
+) (res Result, need int, again bool) {
+	if m.HasNewCAS && !hd.has(bitCAS) {
+		return p.widen(m, h, at, hd, now)
+	}
+	r := slotRef(*at.slot)
+	if m.SetExpiry {
+		p.setExpiry(r, hd, m.Expires)
+	}
+	hd.set(bitStale)
+	hd.unset(bitWinSent)
+	p.renew(m, r, hd)
+	return Result{Outcome: Deleted, Item: p.item(r, hd)}, 0, false
+}
+
+// renew gives an item that is changed in place its new CAS.
+func (p *partition) renew(m *Mutation, r ref, h *header) {
+	version := p.e.cas.Add(1)
+	cas := version
+	if m.HasNewCAS {
+		cas = m.NewCAS
+	}
+	p.a.setCAS(r, h, version, cas)
+}
+
+// widen moves an item to a record that can hold a client's CAS. Where that worked, again is true.
+func (p *partition) widen(m *Mutation, h uint64, at place, hd *header, now int64) (res Result, need int, again bool) {
+	w := write{
+		hash: h, key: m.Key, vlen: int(hd.vlen), seen: hd.seen, bits: hd.bits&bitsState | bitCAS,
+		version: hd.version, cas: hd.version, rewrites: true,
+	}
+	p.keep(&w, at, hd)
+	w.src = oldSource(p.a, slotRef(*at.slot))
+	res, need, again = p.put(m, &w, at, hd, now)
+	return res, need, again || need == 0 && res.Outcome == Stored
+}
+
+func (p *partition) setExpiry(r ref, h *header, expires int64) {
+	h.exp = p.e.expiry(expires)
+	p.noteExpiry(r, h.exp)
+}
+
 func (p *partition) touch(m *Mutation, at place, h *header, now int64) Result {
-	h.exp = p.e.expiry(m.Expires)
-	p.noteExpiry(slotRef(*at.slot), h.exp)
+	r := slotRef(*at.slot)
+	p.setExpiry(r, h, m.Expires)
 	p.use(at, h, now)
-	return Result{Outcome: Touched, CAS: h.cas}
+	h.set(bitFetched)
+	return Result{Outcome: Touched, CAS: p.a.cas(r, h), Item: p.item(r, h)}
 }
 
 // put stores w in place of the item at, if there is one. again means that making room may have moved
 // or removed that item, so that everything must be decided anew.
 func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) (res Result, need int, again bool) {
-	if len(w.key) > MaxKeyLen || ItemSize(len(w.key), w.vlen, w.flags) > p.e.maxItem {
+	if len(w.key) > MaxKeyLen || w.itemSize() > p.e.maxItem {
 		return p.refuse(m, w.hash, TooLarge, now), 0, false
 	}
 	if hd != nil && w.src.a == nil {
 		if p.overwrite(slotRef(*at.slot), hd, w, now) {
-			p.n.total++
 			p.use(at, hd, now)
-			return Result{Outcome: Stored, CAS: hd.cas}, 0, false
+			return p.stored(w, slotRef(*at.slot), false), 0, false
 		}
 	}
 	q := p.queueFor(w, at, hd)
-	need = p.unitsNeeded(wholeSize(len(w.key), w.vlen, w.flags), p.room(q))
+	need = p.unitsNeeded(w.size(), p.room(q))
 	if p.spares < need+1 {
 		if !p.makeRoom(need, now) {
 			return Result{}, need, false
@@ -181,11 +303,10 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
 	// Room in the index may have cost the room for the item.
-	if need = p.unitsNeeded(wholeSize(len(w.key), w.vlen, w.flags), p.room(q)); p.spares < need+1 {
+	if need = p.unitsNeeded(w.size(), p.room(q)); p.spares < need+1 {
 		return Result{}, 0, true
 	}
-	cas := p.e.cas.Add(1)
-	r := p.store(w, q, cas, now)
+	r := p.store(w, q, now)
 	if r == 0 {
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
@@ -193,8 +314,16 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 		p.killItem(r)
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
-	p.n.total++
-	return Result{Outcome: Stored, CAS: cas}, 0, false
+	return p.stored(w, r, hd == nil), 0, false
+}
+
+// stored is the answer of a mutation that stored w at r.
+func (p *partition) stored(w *write, r ref, created bool) Result {
+	if !w.rewrites {
+		p.n.total++
+	}
+	it := p.item(r, p.a.header(r))
+	return Result{Outcome: Stored, CAS: it.CAS, Item: it, Created: created}
 }
 
 // queueFor is the queue for a new record: where the old one was; the main queue for keys that were
@@ -241,7 +370,7 @@ func (p *partition) link(w *write, at place, hd *header, r ref) bool {
 		*at.slot = withFreq(withRef(*at.slot, r), f)
 		p.killItem(old)
 	}
-	p.n.bytes += int64(ItemSize(len(w.key), w.vlen, w.flags))
+	p.n.bytes += int64(w.itemSize())
 	return true
 }
 

@@ -71,7 +71,7 @@ func TestBehaviour(t *testing.T) {
 		{"a get of a key that was never stored is a miss", func(s *script) { s.miss() }},
 		{"set stores and get returns value, flags and size", func(s *script) {
 			res := s.do(Mutation{Verb: Set, Value: val("v"), Flags: 42}, Stored)
-			if it := s.value("v"); it != (Item{Flags: 42, CAS: res.CAS, Size: 1}) {
+			if it := s.value("v"); it != (Item{Flags: 42, CAS: res.CAS, Size: 1, LastAccess: s.e.Now()}) {
 				s.t.Errorf("got %+v", it)
 			}
 		}},

@@ -246,6 +246,16 @@ func (p *partition) checkIndex() error {
 	return nil
 }
 
+// holds tells whether there is an item, and leaves no trace of the look.
+func (e *Engine) holds(key []byte) bool {
+	h := e.hash(key)
+	p := e.partition(h)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, hd := p.lookup(h, key, e.tick())
+	return hd != nil
+}
+
 // newEngine makes an engine that is checked and closed at the test's end.
 func newEngine(t testing.TB, cfg Config) *Engine {
 	t.Helper()

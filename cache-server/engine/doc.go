@@ -17,7 +17,7 @@
 //	        index        buckets of one cache line: | ghosts, passed | slot x 7 |
 //	                     slot: tag 16 | freq 2 | - 2 | offset/8 44
 //	        segment      records, one behind the other:
-//	                     item      | header 24 | [chain 12] | [flags 4] | key | value | slack |
+//	                     item      | header 24 | [chain 12] | [flags 4] | [cas 8] | key | value | slack |
 //	                     fragment  | header 32 | value, goes on |
 //
 //	                      lock
@@ -48,6 +48,8 @@
 //     one of the pool's two lists. Units that may be resident, and the descriptors, are within the budget.
 //   - An index entry points to a live item, each live item has one entry, and it is found from its home
 //     bucket on, also while the index is resized: between the two only buckets are passed that count it.
+//   - Versions are unique and rise. A CAS that a client chose is kept beside the version, never in its
+//     place: what a flush hides is decided by versions alone.
 //   - A fragment is live as long as its item is, and lies in the same partition.
 //   - Records never overlap, and one follows another without a gap up to the segment's used mark.
 //   - Writers leave their partition at least one spare. Moving survivors out of a segment opens at most

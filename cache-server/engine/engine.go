@@ -62,6 +62,8 @@ type Read struct {
 	// Touch sets the expiry to Expires, as in a Mutation.
 	Touch   bool
 	Expires int64
+	// RecacheTouched lets Recache look at the expiry that Touch sets instead of the one before.
+	RecacheTouched bool
 	// Vivify stores an empty value that expires at VivifyExpires if there is no item; who reads has won.
 	// BinaryKey is kept with it.
 	Vivify        bool
@@ -133,8 +135,10 @@ type Mutation struct {
 	// Expires is the absolute engine second from which the item is gone: 0 means never, a negative
 	// second or one that has passed means at once. Used by Set, Add, Replace, CompareAndSwap and Touch.
 	Expires int64
-	// CAS is compared with the stored item's by CompareAndSwap, and by every other verb if it is not 0.
-	CAS uint64
+	// CAS is compared with the stored item's by CompareAndSwap, and by every other verb if it is not 0
+	// or HasCAS is set.
+	CAS    uint64
+	HasCAS bool
 	// Delta is what Increment adds and Decrement subtracts.
 	Delta uint64
 
@@ -150,13 +154,16 @@ type Mutation struct {
 	Vivify        bool
 	VivifyExpires int64
 	Initial       uint64
-	// Invalidate lets Delete mark the item stale and forget who has won, instead of removing it; and
+	// Invalidate lets Delete mark the item stale and forget who has won, instead of removing it; and lets
 	// CompareAndSwap store a value whose CAS is below the item's, marked stale, with the old expiry and
 	// winner.
 	Invalidate bool
 	// DropValue lets Delete leave an empty value with Flags and Expires in the item's place, with its CAS
 	// unless NewCAS is given.
 	DropValue bool
+
+	// state are bits that a stored item starts with.
+	state uint16
 }
 
 // Outcome says how a Mutation ended.

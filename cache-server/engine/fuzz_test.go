@@ -65,10 +65,12 @@ func (t *tape) step(p *pair) error {
 	}
 	switch op := op & 0x1f; op {
 	case 20, 21, 22, 23:
-		return p.read(key, nil)
+		return p.get(key, nil)
 	case 24:
 		expires := t.expires(p.m.now)
-		return p.read(key, &expires)
+		return p.get(key, &expires)
+	case 30, 31:
+		return p.read(t.read(p, key))
 	case 25:
 		p.advance(int64(t.byte() % 8))
 	case 26:
@@ -102,11 +104,48 @@ func (t *tape) step(p *pair) error {
 			mu.Delta = t.number(int(op) % 9)
 		}
 		if it := p.m.get(string(key)); it != nil && t.byte()&1 != 0 {
-			mu.CAS = it.cas + uint64(t.byte()&1)
+			mu.CAS = it.CAS + uint64(t.byte()&1)
+		}
+		if op >= 10 {
+			t.meta(p, &mu)
 		}
 		return p.mutate(&mu)
 	}
 	return nil
+}
+
+// meta adds what only meta commands ask for.
+func (t *tape) meta(p *pair, mu *Mutation) {
+	b := t.byte()
+	mu.HasNewCAS, mu.BinaryKey, mu.SetExpiry, mu.Vivify = b&1 != 0, b&2 != 0, b&4 != 0, b&8 != 0
+	mu.Invalidate, mu.DropValue, mu.HasCAS = b&16 != 0, b&32 != 0, b&64 != 0
+	if mu.HasNewCAS {
+		mu.NewCAS = t.number(int(b>>5) + 1)
+	}
+	if mu.Vivify {
+		mu.VivifyExpires, mu.Initial = t.expires(p.m.now), t.number(2)
+	}
+}
+
+func (t *tape) read(p *pair, key []byte) *Read {
+	b := t.byte()
+	r := &Read{
+		Key: key, NoValue: b&1 != 0, NoBump: b&2 != 0, Touch: b&4 != 0, RecacheTouched: b&8 != 0,
+		Vivify: b&16 != 0, HasNewCAS: b&32 != 0, BinaryKey: b&64 != 0, Recache: b&128 != 0,
+	}
+	if r.Touch {
+		r.Expires = t.expires(p.m.now)
+	}
+	if r.Vivify {
+		r.VivifyExpires, r.NewCAS = t.expires(p.m.now), t.number(2)
+	}
+	if r.Recache {
+		r.RecacheBefore = p.m.now + int64(t.byte())
+	}
+	if it := p.m.get(string(key)); it != nil && t.byte()&1 != 0 {
+		r.HasUnlessCAS, r.UnlessCAS = true, it.CAS+uint64(t.byte()&1)
+	}
+	return r
 }
 
 // replay runs a whole tape and checks everything on the way.
@@ -137,6 +176,7 @@ func FuzzEngine(f *testing.F) {
 	f.Add([]byte("\x00k\x05hello, world"), true)
 	f.Add(bytes.Repeat([]byte{29, 1, 2, 255, 3, 29, 7, 100, 29, 9, 9, 20}, 20), true)
 	f.Add(bytes.Repeat([]byte{0, 1, 3, 255, 255, 0, 210, 4, 1, 2, 9, 0, 25, 0, 3, 27, 0, 9}, 20), true)
+	f.Add(bytes.Repeat([]byte{31, 1, 0x94, 210, 99, 250, 7, 19, 1, 0, 0, 0, 0x11, 3, 10, 1, 1, 7, 30, 1}, 9), false)
 	f.Add(bytes.Repeat([]byte{6, 1, 0, 0, 7, 1, 9, 0, 26, 0, 2, 28, 0}, 9), false)
 	f.Fuzz(func(t *testing.T, data []byte, evicts bool) {
 		if len(data) > 1024 {

@@ -31,15 +31,108 @@ func (e *Engine) get(dst, key []byte, expires *int64) ([]byte, Item, bool) {
 	}
 	r := slotRef(*at.slot)
 	if expires != nil {
-		hd.exp = e.expiry(*expires)
-		p.noteExpiry(r, hd.exp)
+		p.setExpiry(r, hd, *expires)
 	}
-	p.use(at, hd, now)
-	hd.bits |= bitFetched
 	it := p.item(r, hd)
+	p.use(at, hd, now)
+	hd.set(bitFetched)
 	dst = p.appendValue(dst, r, hd)
 	p.mu.Unlock()
 	return dst, it, true
+}
+
+// Read appends the value to dst, if one is asked for and there is one, and does what else r asks for, in
+// one atomic step. It keeps no reference to r or what r points to. An item for which no room can be
+// made is not vivified.
+func (e *Engine) Read(dst []byte, r *Read) ([]byte, ReadResult) {
+	now := e.tick()
+	h := e.hash(r.Key)
+	p := e.partition(h)
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return dst, ReadResult{}
+		}
+		at, hd := p.lookup(h, r.Key, now)
+		if hd != nil {
+			var res ReadResult
+			dst, res = p.read(dst, r, at, hd, now)
+			p.mu.Unlock()
+			return dst, res
+		}
+		if !r.Vivify {
+			p.mu.Unlock()
+			return dst, ReadResult{}
+		}
+		m := r.vivify()
+		made, need := p.apply(&m, h, now)
+		p.settle(now)
+		p.mu.Unlock()
+		if need > 0 {
+			made = e.applyBig(p, &m, h, need)
+		}
+		switch made.Outcome {
+		case Stored:
+			return dst, r.vivified(made)
+		case NotStored:
+			// While room was made, somebody else stored it.
+		default:
+			return dst, ReadResult{}
+		}
+	}
+}
+
+// vivify is the mutation that makes the item of a read that found none. Who made it has won.
+func (r *Read) vivify() Mutation {
+	m := Mutation{
+		Verb: Add, Key: r.Key, Expires: r.VivifyExpires, BinaryKey: r.BinaryKey,
+		NewCAS: r.NewCAS, HasNewCAS: r.HasNewCAS, state: bitWinSent,
+	}
+	if !r.NoBump {
+		m.state |= bitFetched
+	}
+	return m
+}
+
+func (r *Read) vivified(made Result) ReadResult {
+	it := made.Item
+	it.Fetched, it.WinSent = false, false
+	return ReadResult{Item: it, Hit: true, Created: true, Won: true, HasValue: r.wantsValue(it.CAS)}
+}
+
+func (r *Read) wantsValue(cas uint64) bool {
+	return !r.NoValue && (!r.HasUnlessCAS || r.UnlessCAS != cas)
+}
+
+// read reads an item that is there.
+func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) ([]byte, ReadResult) {
+	rec := slotRef(*at.slot)
+	it := p.item(rec, hd)
+	res := ReadResult{Hit: true, OldExpires: it.Expires, HasValue: r.wantsValue(it.CAS)}
+	if r.Touch {
+		p.setExpiry(rec, hd, r.Expires)
+		it.Expires = p.e.expires(hd.exp)
+	}
+	if !it.WinSent {
+		expires := res.OldExpires
+		if r.RecacheTouched {
+			expires = it.Expires
+		}
+		res.Won = it.Stale || r.Recache && expires != 0 && expires < r.RecacheBefore
+	}
+	if res.Won {
+		hd.set(bitWinSent)
+	}
+	if !r.NoBump {
+		p.use(at, hd, now)
+		hd.set(bitFetched)
+	}
+	if res.HasValue {
+		dst = p.appendValue(dst, rec, hd)
+	}
+	res.Item = it
+	return dst, res
 }
 
 // use notes one more use of an item.
@@ -53,13 +146,17 @@ func (p *partition) use(at place, h *header, now int64) {
 }
 
 func (p *partition) item(r ref, h *header) Item {
-	return Item{Flags: p.a.flags(r, h), CAS: h.cas, Expires: p.e.expires(h.exp), Size: int(h.vlen)}
+	return Item{
+		Flags: p.a.flags(r, h), CAS: p.a.cas(r, h), Expires: p.e.expires(h.exp), Size: int(h.vlen),
+		LastAccess: p.e.epoch + int64(h.seen), Fetched: h.has(bitFetched),
+		Stale: h.has(bitStale), WinSent: h.has(bitWinSent), BinaryKey: h.has(bitBinary),
+	}
 }
 
 // appendValue copies the value, fragment by fragment, while the lock is held: what is returned is the
 // value as of one moment.
 func (p *partition) appendValue(dst []byte, r ref, h *header) []byte {
-	if h.bits&bitChain == 0 {
+	if !h.has(bitChain) {
 		return append(dst, p.a.inline(r, h)...)
 	}
 	dst = append(slices.Grow(dst, int(h.vlen)), p.a.inline(r, h)...)

@@ -48,7 +48,7 @@ type index struct {
 	shift uint // log2 of the buckets in a unit
 	moved []movedSlot
 	// warmed keeps the compiler from leaving out loads that are made for the cache alone.
-	warmed uint8
+	warmed uint16
 }
 
 // place is where a search ended.

@@ -260,6 +260,13 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		{"get of a large value", func() { e.Get(dst, []byte("large")) }},
 		{"get of nothing", func() { e.Get(dst, value[:20]) }},
 		{"get and touch", func() { e.GetAndTouch(dst, next(), 0) }},
+		{"read", func() { e.Read(dst, &Read{Key: next(), Touch: true, Recache: true, RecacheBefore: 9}) }},
+		{"read that vivifies", func() {
+			e.Read(dst, &Read{Key: value[:20], Vivify: true, HasNewCAS: true})
+			e.Apply(&Mutation{Verb: Delete, Key: value[:20]})
+		}},
+		{"invalidate", func() { e.Apply(&Mutation{Verb: Delete, Key: next(), Invalidate: true}) }},
+		{"set with a CAS", func() { e.Apply(&Mutation{Verb: Set, Key: next(), Value: value, HasNewCAS: true}) }},
 		{"set of the same size", func() { e.Apply(&Mutation{Verb: Set, Key: next(), Value: value}) }},
 		{"set of another size", func() { e.Apply(&Mutation{Verb: Set, Key: next(), Value: value[:i%100]}) }},
 		{"append", func() { e.Apply(&Mutation{Verb: Append, Key: next(), Value: value[:1]}) }},

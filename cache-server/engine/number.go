@@ -3,74 +3,121 @@
 
 package engine
 
-import "strconv"
+const (
+	// maxDigits is the length of the largest number, 2^64-1.
+	maxDigits = 20
+	// maxNumberSize is the largest item that is looked at as a number, as ItemSize counts. memcached
+	// keeps larger ones in chunks, and counts with none of those.
+	maxNumberSize = 512 << 10
+)
 
-// maxDigits is the length of the largest number, 2^64-1.
-const maxDigits = 20
+// numberScan reads a number piece by piece as memcached does, which hands the value to strtoull and so
+// takes white space before it, a sign, and anything behind it from the first white space or zero byte
+// on. A minus counts modulo 2^64, but results of 2^63 and above are refused with it.
+type numberScan struct {
+	n                               uint64
+	signed, negative, digits, wrong bool
+}
 
-// parseNumber reads a number as memcached does, which hands the value to strtoull and so takes white
-// space before it, a sign, and anything behind it from the first white space or zero byte on. A minus
-// counts modulo 2^64, but results of 2^63 and above are refused with it.
-func parseNumber(v []byte) (uint64, bool) {
-	i, negative := 0, false
-	for i < len(v) && isSpace(v[i]) {
-		i++
-	}
-	if i < len(v) && (v[i] == '+' || v[i] == '-') {
-		negative = v[i] == '-'
-		i++
-	}
-	var n uint64
-	first := i
-	for ; i < len(v) && '0' <= v[i] && v[i] <= '9'; i++ {
-		d := uint64(v[i] - '0')
-		if n > (1<<64-1-d)/10 {
-			return 0, false
+// feed reads on. It reports whether all is known.
+func (s *numberScan) feed(v []byte) (done bool) {
+	for _, c := range v {
+		switch {
+		case '0' <= c && c <= '9':
+			d := uint64(c - '0')
+			if s.n > (1<<64-1-d)/10 {
+				s.wrong = true
+				return true
+			}
+			s.n = s.n*10 + d
+			s.digits = true
+		case s.digits:
+			s.wrong = !isSpace(c) && c != 0
+			return true
+		case !s.signed && isSpace(c):
+		case !s.signed && (c == '+' || c == '-'):
+			s.signed, s.negative = true, c == '-'
+		default:
+			s.wrong = true
+			return true
 		}
-		n = n*10 + d
 	}
-	if i == first || i < len(v) && !isSpace(v[i]) && v[i] != 0 {
-		return 0, false
-	}
-	if negative {
+	return false
+}
+
+func (s *numberScan) result() (uint64, bool) {
+	n := s.n
+	if s.negative {
 		n = -n
-		if int64(n) < 0 {
-			return 0, false
-		}
+		s.wrong = s.wrong || int64(n) < 0
 	}
-	return n, true
+	return n, s.digits && !s.wrong
 }
 
 func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
-// count does Increment and Decrement. A result that is not longer than the value is written in its
-// place and padded with spaces to its length, a longer one makes a new item; both as in memcached.
-func (p *partition) count(m *Mutation, at place, h *header, now int64, buf *[maxDigits]byte) (Result, []byte) {
+// number is the number that an item's value is.
+func (p *partition) number(r ref, h *header) (uint64, bool) {
+	var s numberScan
+	if p.a.itemSize(r, h) > maxNumberSize {
+		return 0, false
+	}
+	if !s.feed(p.a.inline(r, h)) && h.has(bitChain) {
+		for next := *p.a.chain(r); next != 0; {
+			f := p.a.fragment(next)
+			if s.feed(p.a.bytes(next+ref(fragmentSize), f.size)) {
+				break
+			}
+			next = f.next
+		}
+	}
+	return s.result()
+}
+
+// count is the result of Increment or Decrement. One that is not longer than the value is written in
+// its place and padded with spaces to its length, a longer one makes a new item; both as in memcached.
+func (p *partition) count(m *Mutation, at place, h *header) (n uint64, ok bool) {
+	if h == nil {
+		return m.Initial, true
+	}
+	if n, ok = p.number(slotRef(*at.slot), h); !ok {
+		return 0, false
+	}
+	if m.Verb == Increment {
+		return n + m.Delta, true
+	}
+	return n - min(n, m.Delta), true
+}
+
+// countInPlace writes a result that is not longer than the value.
+func (p *partition) countInPlace(
+	w *write, m *Mutation, at place, h *header, now int64,
+) (res Result, need int, again bool) {
+	if m.HasNewCAS && !h.has(bitCAS) {
+		return p.widen(m, w.hash, at, h, now)
+	}
 	r := slotRef(*at.slot)
-	// A value in pieces is far too large to be a number.
-	if h.bits&bitChain != 0 {
-		return Result{Outcome: NonNumeric}, nil
-	}
 	value := p.a.inline(r, h)
-	n, ok := parseNumber(value)
-	switch {
-	case !ok:
-		return Result{Outcome: NonNumeric}, nil
-	case m.Verb == Increment:
-		n += m.Delta
-	default:
-		n -= min(n, m.Delta)
+	// Whatever stands in pieces is longer than a number in its first one.
+	blank(value[copy(value, w.src.before):])
+	if h.has(bitChain) {
+		for next := *p.a.chain(r); next != 0; {
+			f := p.a.fragment(next)
+			blank(p.a.bytes(next+ref(fragmentSize), f.size))
+			next = f.next
+		}
 	}
-	digits := strconv.AppendUint(buf[:0], n, 10)
-	res := Result{Outcome: Stored, Number: n}
-	if len(digits) > len(value) {
-		return res, digits
+	if m.SetExpiry {
+		p.setExpiry(r, h, m.Expires)
 	}
-	for i := copy(value, digits); i < len(value); i++ {
-		value[i] = ' '
-	}
-	h.cas = p.e.cas.Add(1)
-	res.CAS = h.cas
+	p.renew(m, r, h)
 	p.use(at, h, now)
-	return res, nil
+	it := p.item(r, h)
+	return Result{Outcome: Stored, CAS: it.CAS, Number: w.number, Item: it}, 0, false
+}
+
+func blank(v []byte) {
+	for i := range v {
+		v[i] = ' '
+	}
 }

@@ -67,10 +67,31 @@ func TestIncrementTakesNumbersAsMemcachedDoes(t *testing.T) {
 	}
 }
 
-func TestLargeValueIsNoNumber(t *testing.T) {
-	e := newEngine(t, Config{MaxBytes: MinBytes, MaxItemSize: 100 << 10})
-	e.Apply(&Mutation{Verb: Set, Key: []byte("k"), Value: []byte("5 " + strings.Repeat("x", 50_000))})
-	if res := e.Apply(&Mutation{Verb: Increment, Key: []byte("k"), Delta: 1}); res.Outcome != NonNumeric {
-		t.Errorf("got %+v, want NonNumeric", res)
+func TestLargeValues(t *testing.T) {
+	e := newEngine(t, Config{MaxBytes: 4 << 20, MaxItemSize: 1 << 20})
+	spaces := strings.Repeat(" ", 50_000)
+	rows := []struct {
+		name, value, want string // want empty means non-numeric
+	}{
+		{"what stands behind a number is blanked", "5 " + strings.Repeat("x", 50_000), "6 " + spaces},
+		{"white space before a number is taken", spaces + "41", "42" + spaces},
+		{"many zeros before a number are taken", strings.Repeat("0", 50_000) + "9", "10" + spaces[1:]},
+		{"text far behind white space is none", spaces + "x", ""},
+		{"what memcached keeps in chunks is none", "5" + strings.Repeat(" ", 512<<10), ""},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			e.Apply(&Mutation{Verb: Set, Key: []byte("k"), Value: []byte(row.value)})
+			res := e.Apply(&Mutation{Verb: Increment, Key: []byte("k"), Delta: 1})
+			if row.want == "" {
+				if res.Outcome != NonNumeric {
+					t.Errorf("got %+v, want NonNumeric", res)
+				}
+				return
+			}
+			if v, _, _ := e.Get(nil, []byte("k")); res.Outcome != Stored || string(v) != row.want {
+				t.Errorf("got %+v and %.40q, want %.40q", res, v, row.want)
+			}
+		})
 	}
 }

@@ -158,7 +158,7 @@ func (p *partition) isClosed() bool {
 
 // gone reports whether an item has expired or was flushed.
 func (p *partition) gone(h *header, now int64) bool {
-	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || h.cas <= p.e.barrier.Load()
+	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || h.version <= p.e.barrier.Load()
 }
 
 // lookup searches a visible item and removes one that has expired.

@@ -122,7 +122,7 @@ func (x *index) sweepBucket(key hashKey, drop func(slot uint64)) {
 // warm loads the headers of a bucket's items with nothing to wait for in between, so that their cache
 // misses overlap.
 func (x *index) warm(b *bucket) {
-	var bits uint8
+	var bits uint16
 	for _, s := range b[1:] {
 		if s&refMask != 0 {
 			bits |= x.a.header(slotRef(s)).bits

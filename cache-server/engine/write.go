@@ -12,12 +12,14 @@ type source struct {
 	after  []byte
 }
 
-func (s *source) setOld(a *arena, r ref) {
+// oldSource yields the value of the item at r.
+func oldSource(a *arena, r ref) source {
 	h := a.header(r)
-	s.a, s.cur = a, a.inline(r, h)
-	if h.bits&bitChain != 0 {
+	s := source{a: a, cur: a.inline(r, h)}
+	if h.has(bitChain) {
 		s.next = *a.chain(r)
 	}
+	return s
 }
 
 // read fills dst.
@@ -47,8 +49,35 @@ type write struct {
 	vlen  int
 	flags uint32
 	exp   uint32
-	bits  uint8
+	seen  uint32 // 0 is now
+	bits  uint16 // of bitsState, and bitCAS if cas is to be kept
+	// version is the item's; 0 takes a new one.
+	version, cas uint64
+	// number is what Increment and Decrement made.
+	number uint64
+	// rewrites tells that the item stays what it was in another record.
+	rewrites bool
 }
+
+// prefix is the length of what stands before the key in a record that is not split.
+func (w *write) prefix() uint32 {
+	n := headerSize
+	if w.flags != 0 {
+		n += flagsSize
+	}
+	if w.bits&bitCAS != 0 {
+		n += casSize
+	}
+	return n
+}
+
+// size is the room that the item takes if it is not split.
+func (w *write) size() uint64 {
+	return (uint64(w.prefix()) + uint64(len(w.key)) + uint64(w.vlen) + 7) &^ 7
+}
+
+// itemSize is the item's size as limits and statistics count it.
+func (w *write) itemSize() int { return ItemSize(len(w.key), w.vlen, w.flags) }
 
 // pieceSize is the largest record: small enough that survivors of a segment pack well.
 func (p *partition) pieceSize() uint32 { return p.a.unitSize() / 8 }
@@ -68,18 +97,15 @@ func (p *partition) unitsNeeded(size uint64, room uint32) int {
 
 // store writes the records of an item to a queue. The caller has made sure of the units. It returns
 // 0 only if the arena is used up.
-func (p *partition) store(w *write, q int, cas uint64, now int64) ref {
-	size := wholeSize(len(w.key), w.vlen, w.flags)
+func (p *partition) store(w *write, q int, now int64) ref {
+	size := w.size()
 	room, piece := p.room(q), p.pieceSize()
-	base := headerSize + chainSize + uint32(len(w.key))
-	if w.flags != 0 {
-		base += flagsSize
-	}
+	base := w.prefix() + chainSize + uint32(len(w.key))
 	splits := room >= base+minPiece && size > unsplitSize
 	if size <= uint64(piece) && (size <= uint64(room) || !splits) {
 		r := p.append(q, uint32(size))
 		if r != 0 {
-			p.fill(r, w, uint32(w.vlen), 0, cas, now)
+			p.fill(r, w, uint32(w.vlen), 0, now)
 		}
 		return r
 	}
@@ -92,7 +118,7 @@ func (p *partition) store(w *write, q int, cas uint64, now int64) ref {
 	if r == 0 {
 		return 0
 	}
-	p.fill(r, w, inline, bitChain, cas, now)
+	p.fill(r, w, inline, bitChain, now)
 	if !p.storeFragments(r, w, q, uint32(w.vlen)-inline) {
 		p.killItem(r)
 		return 0
@@ -101,20 +127,24 @@ func (p *partition) store(w *write, q int, cas uint64, now int64) ref {
 }
 
 // fill writes an item's own record.
-func (p *partition) fill(r ref, w *write, inline uint32, bits uint8, cas uint64, now int64) {
+func (p *partition) fill(r ref, w *write, inline uint32, bits uint16, now int64) {
 	h := p.a.header(r)
 	if w.flags != 0 {
 		bits |= bitFlags
 	}
-	*h = header{
-		vlen: uint32(w.vlen), klen: uint8(len(w.key)), bits: bits | w.bits,
-		exp: w.exp, seen: p.e.since(now), cas: cas,
+	*h = header{vlen: uint32(w.vlen), klen: uint8(len(w.key)), bits: bits | w.bits, exp: w.exp, seen: w.seen}
+	if w.seen == 0 {
+		h.seen = p.e.since(now)
+	}
+	if w.version == 0 {
+		w.version = p.e.cas.Add(1)
 	}
 	if bits&bitChain != 0 {
 		*p.a.chain(r) = 0
 		*p.a.chainInline(r) = inline
 	}
 	p.a.setFlags(r, h, w.flags)
+	p.a.setCAS(r, h, w.version, w.cas)
 	copy(p.a.key(r, h), w.key)
 	w.src.read(p.a.inline(r, h))
 	p.noteExpiry(r, w.exp)
@@ -145,15 +175,15 @@ func (p *partition) storeFragments(r ref, w *write, q int, left uint32) bool {
 
 // overwrite replaces an item within its own record, if it fits there without wasting much.
 func (p *partition) overwrite(r ref, h *header, w *write, now int64) bool {
-	if h.bits&bitChain != 0 {
+	if h.has(bitChain) {
 		return false
 	}
-	have, want := p.a.recordSize(r), wholeSize(len(w.key), w.vlen, w.flags)
-	if want > uint64(have) || uint64(have)-want > max(16, uint64(have/8)) {
+	have, want := p.a.recordSize(r), w.size()
+	if want > uint64(have) || uint64(have)-want > min(max(16, uint64(have/8)), maxSlack) {
 		return false
 	}
-	p.n.bytes += int64(ItemSize(len(w.key), w.vlen, w.flags)) - p.a.itemSize(r, h)
-	p.fill(r, w, uint32(w.vlen), 0, p.e.cas.Add(1), now)
-	h.slack = uint16((uint64(have) - want) / 8)
+	p.n.bytes += int64(w.itemSize()) - p.a.itemSize(r, h)
+	p.fill(r, w, uint32(w.vlen), 0, now)
+	h.slack = uint8((uint64(have) - want) / 8)
 	return true
 }
