@@ -101,7 +101,8 @@ func run() error {
 			if r.Goal != 0 {
 				goal = fmt.Sprintf("%.2f", r.Goal)
 			}
-			fmt.Fprintf(table, "%d\t%d\t%.1f\t%.1f\t%.3f\t%s\t\n", limit, size, r.Memcached.PerItem, r.Ours.PerItem, r.Ratio, goal)
+			fmt.Fprintf(table, "%d\t%d\t%.1f\t%.1f\t%.3f\t%s\t\n",
+				limit, size, r.Memcached.PerItem, r.Ours.PerItem, r.Ratio, goal)
 		}
 	}
 	return table.Flush()

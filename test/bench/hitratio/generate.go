@@ -17,13 +17,13 @@ var generated = []struct {
 	{"drift", "uneven use whose favourites change slowly", func(i int, _ *rand.Rand, z *rand.Zipf) uint64 {
 		return z.Uint64() + uint64(i/50)
 	}},
-	{"scan", "uneven use, and every 100,000 requests a scan of 50,000 objects", func(i int, _ *rand.Rand, z *rand.Zipf) uint64 {
+	{"scan", "uneven use, and scans of 25,000 objects in between", func(i int, _ *rand.Rand, z *rand.Zipf) uint64 {
 		if i%100_000 < 50_000 && i%2 == 0 {
 			return 1<<40 + uint64(i%100_000)
 		}
 		return z.Uint64()
 	}},
-	{"one-hit", "uneven use, and half of the requests for objects used once", func(i int, r *rand.Rand, z *rand.Zipf) uint64 {
+	{"one-hit", "uneven use, and as many requests for objects used once", func(i int, r *rand.Rand, z *rand.Zipf) uint64 {
 		if r.IntN(2) == 0 {
 			return 1<<40 + uint64(i)
 		}
@@ -40,7 +40,7 @@ func generate(name string) []request {
 		if g.name != name {
 			continue
 		}
-		r := rand.New(rand.NewPCG(seed, uint64(len(name)))) //nolint:gosec // a trace, not a secret
+		r := rand.New(rand.NewPCG(seed, uint64(len(name))))
 		z := rand.NewZipf(r, 1.01, 1, 1<<20)
 		reqs := make([]request, generatedRequests)
 		for i := range reqs {

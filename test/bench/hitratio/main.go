@@ -111,7 +111,8 @@ func run() error {
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if !o.json {
-		fmt.Fprintln(table, "trace\trequests\tobjects\t-m\tour -m\tRSS\tmemcached misses\tmemkeep misses\tengine misses\tratio\t")
+		fmt.Fprintln(table, "trace\trequests\tobjects\t-m\tour -m\tRSS\tmemcached misses\tmemkeep misses\t"+
+			"engine misses\tratio\t")
 	}
 	for _, trace := range traces {
 		r, err := o.compare(ctx, trace)
@@ -199,7 +200,9 @@ func (o *options) matchOurs(ctx context.Context, w *workload, r *result) error {
 }
 
 // replayOn replays a trace on a server and stops it.
-func (o *options) replayOn(ctx context.Context, w *workload, s *peer.Server) (misses int, rss, evictions int64, err error) {
+func (o *options) replayOn(
+	ctx context.Context, w *workload, s *peer.Server,
+) (misses int, rss, evictions int64, err error) {
 	defer s.Stop()
 	c, err := peer.Dial(ctx, s)
 	if err != nil {

@@ -40,54 +40,71 @@ func (w *workload) objects() int {
 
 func (w *workload) requests() int { return len(w.reqs) * w.copies }
 
+// batch is what is asked for at once.
+type batch struct {
+	c      cache
+	keys   [batchSize][]byte
+	sizes  [batchSize]uint32
+	n      int
+	missed map[string]bool
+	misses int
+	value  []byte
+}
+
+// add asks for one more object, 20 bytes of key each.
+func (b *batch) add(copied int, object uint64, size uint32) error {
+	b.keys[b.n] = fmt.Appendf(b.keys[b.n][:0], "%03x:%016x", copied, object)
+	b.sizes[b.n] = size
+	if b.n++; b.n < batchSize {
+		return nil
+	}
+	return b.flush()
+}
+
+// flush reads the batch and writes what missed, in the order of the requests.
+func (b *batch) flush() error {
+	clear(b.missed)
+	err := b.c.gets(b.keys[:b.n], func(i int, hit bool) {
+		if !hit {
+			b.misses++
+			b.missed[string(b.keys[i])] = true
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i, key := range b.keys[:b.n] {
+		if b.missed[string(key)] {
+			delete(b.missed, string(key))
+			if err := b.c.set(key, b.value[:b.sizes[i]]); err != nil {
+				return err
+			}
+		}
+	}
+	b.n = 0
+	return nil
+}
+
 // replay reads each object in turn and writes what is not there. It returns the misses. An object that is
 // asked for twice in one batch is written once.
 func (w *workload) replay(ctx context.Context, c cache) (misses int, err error) {
-	keys := make([][]byte, batchSize)
-	sizes := make([]uint32, batchSize)
-	value := make([]byte, maxObjectSize)
-	missed := make(map[string]uint32, batchSize)
-	n := 0
-	flush := func() error {
-		clear(missed)
-		err := c.gets(keys[:n], func(i int, hit bool) {
-			if !hit {
-				misses++
-				missed[string(keys[i])] = sizes[i]
-			}
-		})
-		if err != nil {
-			return err
-		}
-		// In the order of the requests, so that every cache sees the same.
-		for i := range n {
-			if size, ok := missed[string(keys[i])]; ok {
-				delete(missed, string(keys[i]))
-				if err := c.set(keys[i], value[:size]); err != nil {
-					return err
-				}
-			}
-		}
-		n = 0
-		return ctx.Err()
-	}
+	b := &batch{c: c, missed: make(map[string]bool, batchSize), value: make([]byte, maxObjectSize)}
 	for _, r := range w.reqs {
 		size := r.size
 		if size == 0 {
 			size = uint32(w.size)
 		}
 		for copied := range w.copies {
-			// Twenty bytes for every object.
-			keys[n] = fmt.Appendf(keys[n][:0], "%03x:%016x", copied, r.object)
-			sizes[n] = size
-			if n++; n == batchSize {
-				if err := flush(); err != nil {
-					return 0, err
-				}
+			if err := b.add(copied, r.object, size); err != nil {
+				return 0, err
 			}
 		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 	}
-	return misses, flush()
+	err = b.flush()
+	return b.misses, err
 }
 
 // overSocket is a server that a trace is replayed against.

@@ -31,7 +31,7 @@ var readers = map[string]struct {
 	help string
 }{
 	"text":   {readText, "one key a line, its size in bytes behind it if known; # begins a comment"},
-	"oracle": {readOracle, "libCacheSim's oracleGeneral: records of 24 bytes, little-endian: time 4, object 8, size 4, next access 8"},
+	"oracle": {readOracle, "libCacheSim's oracleGeneral: 24 bytes each, little-endian: time 4, object 8, size 4, next 8"},
 	"be64":   {readBE64, "big-endian integers of 8 bytes, one an object"},
 	"be32":   {readBE32, "big-endian integers of 4 bytes, one an object"},
 	"arc":    {readARC, "lines of four numbers: first block, how many blocks, and two that do not matter"},
@@ -39,7 +39,7 @@ var readers = map[string]struct {
 
 // readTrace reads a file in one of the formats. What ends in .gz is unpacked.
 func readTrace(path, format string) (reqs []request, err error) {
-	f, err := os.Open(path) //nolint:gosec // the measurement's own command line names it
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open trace: %w", err)
 	}

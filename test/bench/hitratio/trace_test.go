@@ -69,7 +69,8 @@ func TestTextTracesMayBePacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readTrace(path, "text")
-	if err != nil || len(got) != 3 || got[0] != got[2] || got[0].object == got[1].object || got[0].size != 10 || got[1].size != 0 {
+	if err != nil || len(got) != 3 || got[0] != got[2] || got[0].object == got[1].object ||
+		got[0].size != 10 || got[1].size != 0 {
 		t.Errorf("got %v, %v", got, err)
 	}
 }

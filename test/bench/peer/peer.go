@@ -87,7 +87,7 @@ func start(ctx context.Context, name, path string, mebibytes int64, threads int,
 	args := append([]string{"-l", host, "-p", port, "-m", strconv.FormatInt(mebibytes, 10),
 		"-t", strconv.Itoa(threads)}, more...)
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // a measurement's own command line names it
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, err)
