@@ -4,9 +4,7 @@
 package server
 
 import (
-	"errors"
 	"net"
-	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
@@ -15,18 +13,33 @@ import (
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
 
-// maxGetLine is how long a line of get or gets may be. Their number of keys has no limit of its own.
-const maxGetLine = 1 << 20
+const (
+	// maxGetLine is how long a line of get or gets may be. Their number of keys has no limit of its own.
+	maxGetLine = 1 << 20
+	// lastCall is how long a draining connection waits for bytes that may already be on their way up.
+	lastCall = 20 * time.Millisecond
+	// turnWork is how much a connection may do before others have their turn: commands and keys, and flushes
+	// as flushWork.
+	turnWork  = 256
+	flushWork = 32
+)
 
-// lastCall is how long a draining connection waits for bytes that may already be on their way up.
-const lastCall = 20 * time.Millisecond
+// firstSuffix is a guess at how long the end of a VALUE line is.
+const firstSuffix = len(" 0 100\r\n")
 
-// conn is one client's connection.
+// conn is one client's connection. It is the loop's, or that of the goroutine that serves it.
 type conn struct {
-	s   *Server
-	nc  net.Conn
-	raw syscall.RawConn // nil where nc has no file descriptor
-	id  uint64
+	s  *Server
+	l  *loop    // nil where nc is served by a goroutine of its own
+	nc net.Conn // nil where the loop has a descriptor
+
+	fd    int
+	place int32       // where the loop has it
+	left  int32       // how much it may still do in this turn
+	live  atomic.Bool // there is a connection in this place
+	local bool        // it came through a UNIX socket
+	away  atomic.Pointer[away]
+	id    uint64
 
 	ws       *workspace // nil while waiting
 	start    int        // where the unread input begins in ws.in
@@ -38,52 +51,143 @@ type conn struct {
 	large    int        // size of the last value read, if that was large
 	suffix   int        // length of the last value header after its key
 	begun    bool       // something was executed
+	queued   bool       // it is to have another turn
+	yielded  bool       // it has kept its workspace for that, which the budget knows of
+	ending   bool       // the loop is to close it
 	hurried  bool       // there is a deadline for the rest of a long request
-	lastRead int        // size of the last read
-	roomRead int        // size that it could have had
+	inHurry  bool       // the loop knows of that
+	hurryBy  time.Time
+	lastRead int // size of the last read, -1 if there was nothing to read
+	roomRead int // size that it could have had
 
-	lastCommand atomic.Int64 // Unix seconds, for stats conns
+	lastCommand atomic.Int64 // engine seconds, for stats conns and idleness
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, raw: rawConn(nc), id: s.nextID.Add(1), suffix: len(" 0 100\r\n")}
-	c.lastCommand.Store(time.Now().Unix())
-	return c
-}
-
-// serve runs the connection until it ends.
-func (c *conn) serve() {
-	defer c.s.forget(c)
-	defer c.release()
+// step lets a connection do on its loop what it can. False means that it has ended. It may have left the loop
+// in the meantime; then the caller's goroutine is its own.
+func (c *conn) step() (alive bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			// The stack holds no keys or values; the panic's text might, so it is left out.
-			c.s.closes[reasonPanic].Add(1)
-			c.s.log.Error("Connection closed after a panic", "peer", c.peer(), "stack", string(debug.Stack()))
+			c.panicked()
+			alive = false
 		}
 	}()
-	for c.awaitInput() {
-		proceed := c.execute()
-		if c.ws == nil || !c.flush() || !proceed {
-			return
+	if c.ws == nil {
+		n, errno := c.receiveOnLoop()
+		if errno == syscall.EAGAIN {
+			c.ws = nil
+			c.lastRead = -1
+			return true
 		}
-		c.s.counts.add(&c.ws.tally)
-		if !c.keep() {
-			return
+		if n == 0 {
+			return false
 		}
+	} else if c.yielded {
+		c.yielded = false
+		c.s.transfer.give(workspaceSize)
 	}
+	c.left = turnWork
+	proceed := c.execute()
+	if c.ws == nil || !c.flush() || !proceed {
+		return false
+	}
+	return c.yielded || c.keep()
 }
 
-// release closes the socket and gives everything back.
-func (c *conn) release() {
-	_ = c.nc.Close()
+// receiveOnLoop reads once into the loop's workspace.
+func (c *conn) receiveOnLoop() (int, syscall.Errno) {
+	if c.l.ws == nil {
+		c.l.ws = takeWorkspace()
+	}
+	c.ws = c.l.ws
+	c.takeInput()
+	in := c.ws.in
+	n, errno := receiveNow(c.fd, in[len(in):cap(in)])
+	if n > 0 {
+		c.received(n)
+	}
+	return n, errno
+}
+
+// received takes note of n more bytes of input.
+func (c *conn) received(n int) {
+	in := c.ws.in
+	c.lastRead, c.roomRead = n, cap(in)-len(in)
+	c.ws.in = in[:len(in)+n]
+	c.ws.tally[bytesRead] += uint64(n)
+}
+
+// takeInput puts what was kept of the input into the workspace.
+func (c *conn) takeInput() {
+	ws := c.ws
+	ws.out = ws.output[:0]
+	if len(c.rest) > bufferSize/2 {
+		ws.in = c.rest // it has room: see keep
+		return
+	}
+	ws.in = append(ws.input[:0], c.rest...)
+}
+
+// pause is called when a connection has done its share. True means that it is to stop and will go on in its
+// next turn.
+func (c *conn) pause() bool {
+	if !c.onLoop() {
+		c.breathe()
+		return false
+	}
+	if !c.s.transfer.try(workspaceSize) {
+		c.left = turnWork // there is no memory to wait with
+		return false
+	}
+	c.yielded = true
+	if c.ws == c.l.ws {
+		c.l.ws = nil
+	}
+	return true
+}
+
+func (c *conn) panicked() {
+	// The stack holds no keys or values; the panic's text might, so it is left out.
+	c.s.closes[reasonPanic].Add(1)
+	c.s.log.Error("Connection closed after a panic", "peer", c.peer(), "stack", string(debug.Stack()))
+}
+
+// publish adds what was counted to the server's counts.
+func (c *conn) publish() {
+	if c.l != nil {
+		c.l.counts.add(&c.ws.tally)
+		return
+	}
+	c.s.counts.add(&c.ws.tally)
+}
+
+// giveUp gives back all that a connection that ends holds.
+func (c *conn) giveUp() {
+	if c.yielded {
+		c.s.transfer.give(workspaceSize)
+		c.yielded = false
+	}
 	if c.ws != nil {
-		c.s.counts.add(&c.ws.tally)
-		giveWorkspace(c.ws)
-		c.ws = nil
+		c.publish()
+		c.dropWorkspace()
 	}
 	c.s.transfer.give(c.restHeld + c.outHeld)
 	c.restHeld, c.outHeld, c.rest = 0, 0, nil
+}
+
+// dropWorkspace gives the workspace back to the loop or to the pool.
+func (c *conn) dropWorkspace() {
+	ws := c.ws
+	c.ws = nil
+	switch {
+	case ws == nil:
+	case !c.onLoop():
+		giveWorkspace(ws)
+	case c.l.ws == nil:
+		c.l.ws = ws
+	case c.l.ws != ws:
+		giveWorkspace(ws)
+	}
 }
 
 // closing notes why the server closes a connection.
@@ -93,56 +197,13 @@ func (c *conn) closing(reason string) {
 }
 
 func (c *conn) peer() string {
+	if c.l != nil {
+		return peerName(c.fd)
+	}
 	if a := c.nc.RemoteAddr(); a != nil {
 		return a.String()
 	}
 	return ""
-}
-
-// awaitInput waits until there is more input. False means that there will be none.
-func (c *conn) awaitInput() bool {
-	if c.s.draining.Load() && !c.lastCall() {
-		return false
-	}
-	n, err := c.receive()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.dropWorkspace()
-		if !c.s.draining.Load() {
-			c.closing(reasonSlowWriter)
-			return false
-		}
-		return c.receiveLast()
-	}
-	return n > 0 && err == nil
-}
-
-// lastCall decides whether a draining connection may read once more: it may while a request is incomplete,
-// and while the kernel holds more than the last read could take.
-func (c *conn) lastCall() bool {
-	if len(c.rest) == 0 && c.skip == 0 && c.begun && c.lastRead < c.roomRead {
-		return false
-	}
-	return true
-}
-
-// receiveLast reads what has arrived before the drain began, and the rest of a request that has been read in
-// part, as long as Drain waits.
-func (c *conn) receiveLast() bool {
-	deadline := time.Now().Add(lastCall)
-	if len(c.rest) > 0 || c.skip > 0 {
-		deadline = time.Time{} // Drain closes the connection when its time is up
-	}
-	_ = c.nc.SetReadDeadline(deadline)
-	n, err := c.receive()
-	c.wake()
-	return n > 0 && err == nil
-}
-
-func (c *conn) dropWorkspace() {
-	if c.ws != nil {
-		giveWorkspace(c.ws)
-		c.ws = nil
-	}
 }
 
 // keep puts the unread input aside, counts it against the budget, and gives the workspace back.
@@ -158,8 +219,10 @@ func (c *conn) keep() bool {
 	}
 	switch {
 	case want == 0:
-		c.s.transfer.give(c.restHeld)
-		c.rest, c.restHeld = nil, 0
+		if c.rest != nil {
+			c.s.transfer.give(c.restHeld)
+			c.rest, c.restHeld = nil, 0
+		}
 	case want <= cap(c.rest) && cap(c.rest) <= 2*want:
 		c.rest = append(c.rest[:0], pending...)
 	case !c.moveRest(want, pending):
@@ -175,13 +238,11 @@ func (c *conn) keep() bool {
 // hurry sets a deadline for a client that holds much memory with a request that does not end, or lifts it.
 func (c *conn) hurry(on bool, size int) {
 	c.hurried = on
-	if !on {
-		c.clearReadDeadline()
-		return
+	if on {
+		c.hurryBy = time.Now().Add(c.patience(size))
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.patience(size)))
-	if c.s.draining.Load() {
-		c.wake()
+	if c.l == nil {
+		c.hurrySocket()
 	}
 }
 
@@ -196,4 +257,9 @@ func (c *conn) moveRest(room int, pending []byte) bool {
 	c.s.transfer.give(c.restHeld)
 	c.rest, c.restHeld = rest, int64(room)
 	return true
+}
+
+// patience is how long the server waits until n bytes have moved.
+func (c *conn) patience(n int) time.Duration {
+	return c.s.cfg.Timeouts.Stall + time.Duration(n)*time.Second/slowestRate
 }

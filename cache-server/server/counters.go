@@ -36,7 +36,7 @@ const (
 // tally is what one batch of requests has counted. Batches are added up without locks.
 type tally [numCounters]uint64
 
-// counters are the sums over all connections.
+// counters are sums over connections: each loop has its own, so that loops do not wait for each other.
 type counters [numCounters]atomic.Uint64
 
 // add moves what t has counted into the sums.
@@ -49,8 +49,47 @@ func (c *counters) add(t *tally) {
 	*t = tally{}
 }
 
-func (c *counters) get(i counter) uint64 {
-	return c[i].Load()
+// count is the sum over all connections.
+func (s *Server) count(i counter) uint64 {
+	sum := s.counts[i].Load()
+	for _, l := range s.allLoops() {
+		sum += l.counts[i].Load()
+	}
+	return sum
+}
+
+func (s *Server) resetCounts() {
+	s.counts.reset()
+	s.idleKicks.Store(0)
+	for _, l := range s.allLoops() {
+		l.counts.reset()
+		l.yields.Store(0)
+		l.idleKicks.Store(0)
+	}
+}
+
+// yields is how often connections have let others go first.
+func (s *Server) yields() uint64 {
+	sum := uint64(0)
+	for _, l := range s.allLoops() {
+		sum += l.yields.Load()
+	}
+	return sum
+}
+
+// kicked is how many connections were closed because they were idle.
+func (s *Server) kicked() uint64 {
+	sum := s.idleKicks.Load()
+	for _, l := range s.allLoops() {
+		sum += l.idleKicks.Load()
+	}
+	return sum
+}
+
+func (s *Server) allLoops() []*loop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loops
 }
 
 func (c *counters) reset() {
@@ -70,12 +109,13 @@ const (
 	reasonSlowWriter  = "slow_writer"
 	reasonNoMemory    = "out_of_memory"
 	reasonPanic       = "panic"
+	reasonIdle        = "idle"
 )
 
 var (
 	refusalReasons = []string{reasonOwnAddress, reasonTooMany, reasonDraining}
 	closeReasons   = []string{reasonForeign, reasonLineTooLong, reasonSlowReader, reasonSlowWriter,
-		reasonNoMemory, reasonPanic}
+		reasonNoMemory, reasonPanic, reasonIdle}
 )
 
 // reasonCounts counts events by reason. The set of reasons is fixed when it is made.

@@ -14,7 +14,9 @@ import (
 // execute answers every complete request of the input. False means that the connection is to be closed once
 // the replies are sent.
 func (c *conn) execute() bool {
-	c.lastCommand.Store(time.Now().Unix())
+	if now := c.s.engine.Now(); c.lastCommand.Load() != now {
+		c.lastCommand.Store(now)
+	}
 	for {
 		in := c.ws.in[c.start:]
 		if c.skip > 0 {
@@ -24,6 +26,9 @@ func (c *conn) execute() bool {
 			in = in[n:]
 		}
 		if len(in) == 0 {
+			return true
+		}
+		if c.left--; c.left < 0 && c.pause() {
 			return true
 		}
 		if name := protocol.LooksForeign(in, !c.begun); name != "" {

@@ -10,12 +10,8 @@ import (
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
 
-const (
-	// maxValueHeader is the longest VALUE line but for its key.
-	maxValueHeader = len("VALUE ") + len(" 4294967295 2147483647 18446744073709551615\r\n")
-	// maxWaiters is how many connections may wait for memory for a large value at once.
-	maxWaiters = 64
-)
+// maxValueHeader is the longest VALUE line but for its key.
+const maxValueHeader = len("VALUE ") + len(" 4294967295 2147483647 18446744073709551615\r\n")
 
 // get answers the get family. False means that the connection is lost.
 func (c *conn) get(r *protocol.Request) bool {
@@ -44,6 +40,9 @@ func (c *conn) get(r *protocol.Request) bool {
 		c.countGet(key, hit, touches)
 		if len(c.ws.out) >= flushAt && !c.flush() {
 			return false
+		}
+		if c.left--; c.left < -turnWork {
+			c.breathe()
 		}
 	}
 	if !valid {
@@ -178,14 +177,9 @@ func largeRoom(size int) int {
 
 // roomFor waits for memory for a value of the given size. The replies before it have been sent.
 func (c *conn) roomFor(size int) bool {
-	if c.s.waiters.Add(1) > maxWaiters {
-		c.s.waiters.Add(-1)
-		return false
-	}
-	defer c.s.waiters.Add(-1)
 	room := largeRoom(size)
 	need := int64(room + workspaceSize)
-	if !c.s.transfer.wait(c.s.ctx, need, c.s.cfg.Timeouts.Budget) {
+	if !c.awaitMemory(need) {
 		return false
 	}
 	c.outHeld = need

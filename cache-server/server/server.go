@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
 )
@@ -46,6 +49,10 @@ type Config struct {
 	Settings Settings
 	// Timeouts bound how long the server waits for clients. Zero fields mean defaults.
 	Timeouts Timeouts
+	// IdleTimeout closes connections that have asked for nothing for so long, in whole seconds. 0 means never.
+	IdleTimeout time.Duration
+	// Loops is how many event loops serve the connections. 0 means one for every thread that executes Go.
+	Loops int
 }
 
 // Timeouts bound how long the server waits for clients that hold its memory.
@@ -93,16 +100,30 @@ type Server struct {
 	foreignAt   atomic.Int64 // Unix second in which a foreign protocol was last logged
 	drained     atomic.Uint64
 	nextID      atomic.Uint64
+	idleKicks   atomic.Uint64 // of connections without a loop
 	draining    atomic.Bool
+	stage       atomic.Int32
 
 	ctx    context.Context // ends when Drain gives up on the connections that are left
 	cancel context.CancelFunc
 
 	mu        sync.Mutex
 	listeners []net.Listener
-	conns     map[*conn]struct{}
-	running   sync.WaitGroup
+	conns     map[*conn]struct{} // connections without a loop
+	open      int                // connections of both kinds
+	loops     []*loop            // made by the first Serve
+	nextLoop  int
+	running   sync.WaitGroup // connections
+	looping   sync.WaitGroup // loops
 }
+
+// The stages of a server, as its loops know them.
+const (
+	stageServing int32 = iota
+	stageDraining
+	stageClosing
+	stageStopped
+)
 
 // New makes a server that does not listen yet.
 func New(cfg Config) (*Server, error) {
@@ -137,7 +158,8 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts connections until the listener is closed by Drain.
+// Serve accepts connections until Drain. A listener of sockets is served by the event loops; what any other
+// accepts, by a goroutine each.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
@@ -145,67 +167,65 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.draining.Load() {
 		return l.Close()
 	}
-	backoff := time.Duration(0)
-	for {
-		nc, err := l.Accept()
-		if err == nil {
-			backoff = 0
-			s.admit(nc)
-			continue
-		}
-		if s.draining.Load() || errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		// Out of file descriptors, most of the time: those who are connected go on.
-		s.acceptErrs.Add(1)
-		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
-		s.log.Warn("Accept failed", "error", err, "retryIn", backoff.String())
-		s.disabledUs.Add(uint64(backoff.Microseconds()))
-		time.Sleep(backoff)
+	d, err := newDoor(l)
+	if err != nil {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	}
-}
-
-// admit starts a connection or refuses it.
-func (s *Server) admit(nc net.Conn) {
-	if s.cfg.RefuseOwnAddress && sameAddress(nc) {
-		s.refuse(nc, reasonOwnAddress)
-		return
+	if d == nil {
+		return s.serveBlocking(l)
 	}
-	c := newConn(s, nc)
+	if err := s.startLoops(); err != nil {
+		_ = unix.Close(d.fd)
+		return err
+	}
 	s.mu.Lock()
-	draining, full := s.draining.Load(), len(s.conns) >= s.cfg.MaxConnections
-	if !draining && !full {
-		s.conns[c] = struct{}{}
-		s.running.Add(1)
-	}
+	first := s.loops[s.nextLoop%len(s.loops)]
+	s.nextLoop++
 	s.mu.Unlock()
-	switch {
-	case draining:
-		s.refuse(nc, reasonDraining)
-	case full:
-		s.refuse(nc, reasonTooMany)
-	default:
-		s.accepted.Add(1)
-		go c.serve()
-	}
+	first.addDoor(d)
+	<-d.shut
+	return nil
 }
 
-// refuse closes a connection that was not started.
-func (s *Server) refuse(nc net.Conn, reason string) {
-	s.refusals[reason].Add(1)
-	s.log.Debug("Connection refused", "reason", reason, "peer", nc.RemoteAddr().String())
-	if reason == reasonTooMany {
-		writeRefusal(nc)
-	}
-	_ = nc.Close()
-}
-
-// forget ends the bookkeeping of a connection.
-func (s *Server) forget(c *conn) {
+// startLoops makes the event loops if there are none yet.
+func (s *Server) startLoops() error {
 	s.mu.Lock()
-	delete(s.conns, c)
+	defer s.mu.Unlock()
+	if s.loops != nil {
+		return nil
+	}
+	n := s.cfg.Loops
+	if n < 1 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	loops := make([]*loop, 0, n)
+	for range n {
+		l, err := newLoop(s)
+		if err != nil {
+			for _, l := range loops {
+				l.release()
+			}
+			return err
+		}
+		loops = append(loops, l)
+	}
+	s.loops = loops
+	s.looping.Add(n)
+	for _, l := range loops {
+		go l.run()
+	}
+	return nil
+}
+
+// advance takes all loops to a stage.
+func (s *Server) advance(stage int32) {
+	s.stage.Store(stage)
+	s.mu.Lock()
+	loops := s.loops
 	s.mu.Unlock()
-	s.running.Done()
+	for _, l := range loops {
+		l.call()
+	}
 }
 
 // Draining tells whether Drain was called.
@@ -218,7 +238,7 @@ func (s *Server) Draining() bool {
 func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
-	listeners := s.listeners
+	listeners, open := s.listeners, s.open
 	conns := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
@@ -227,38 +247,37 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range listeners {
 		_ = l.Close()
 	}
+	s.drained.Add(uint64(open))
+	s.advance(stageDraining)
 	for _, c := range conns {
 		c.wake()
 	}
-	s.drained.Add(uint64(len(conns)))
 	done := make(chan struct{})
 	go func() {
 		s.running.Wait()
 		close(done)
 	}()
+	defer func() {
+		s.cancel()
+		s.advance(stageStopped)
+		s.looping.Wait()
+	}()
 	select {
 	case <-done:
-		s.cancel()
 		return nil
 	case <-ctx.Done():
 	}
 	s.cancel()
 	s.mu.Lock()
-	left := len(s.conns)
+	left := s.open
 	for c := range s.conns {
 		_ = c.nc.Close()
 	}
 	s.mu.Unlock()
+	s.advance(stageClosing)
 	<-done
 	if left == 0 {
 		return nil
 	}
 	return fmt.Errorf("close %d connections in the middle of a request: %w", left, context.Cause(ctx))
-}
-
-// sameAddress tells whether both ends of a TCP connection have one address.
-func sameAddress(nc net.Conn) bool {
-	local, ok1 := nc.LocalAddr().(*net.TCPAddr)
-	remote, ok2 := nc.RemoteAddr().(*net.TCPAddr)
-	return ok1 && ok2 && local.IP.Equal(remote.IP)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
@@ -119,7 +120,7 @@ func (s *Server) settingsStats() []stat {
 		{"warm_max_factor", "2.00"},
 		{"temp_lru", "no"},
 		{"temporary_ttl", "61"},
-		{"idle_timeout", "0"},
+		{"idle_timeout", number(int64(s.cfg.IdleTimeout / time.Second))},
 		{"watcher_logbuf_size", "0"},
 		{"worker_logbuf_size", "0"},
 		{"read_buf_mem_limit", number(s.transfer.limit >> 20)},

@@ -18,7 +18,7 @@ type snapshot struct {
 	counts                    [numCounters]uint64
 	conns, maxConns           int
 	accepted, acceptErrors    uint64
-	drained                   uint64
+	drained, yields           uint64
 	refused, closed           map[string]uint64
 	draining                  bool
 	held, heldLimit, heldPeak int64
@@ -29,14 +29,14 @@ func (s *Server) snapshot() *snapshot {
 	snap := &snapshot{
 		now: time.Now(), uptime: s.uptime(), version: s.cfg.Version, engine: s.engine.Stats(),
 		conns: s.numConns(), maxConns: s.cfg.MaxConnections,
-		accepted: s.accepted.Load(), acceptErrors: s.acceptErrs.Load(), drained: s.drained.Load(),
+		accepted: s.accepted.Load(), acceptErrors: s.acceptErrs.Load(), drained: s.drained.Load(), yields: s.yields(),
 		refused: s.refusals.values(), closed: s.closes.values(), draining: s.draining.Load(),
 		held: s.transfer.used.Load(), heldLimit: s.transfer.limit, heldPeak: s.transfer.peak.Load(),
 	}
 	snap.user, snap.system = processTimes()
 	snap.pages, snap.pagesUsed = slabPages(snap.engine)
 	for i := range snap.counts {
-		snap.counts[i] = s.counts[i].Load()
+		snap.counts[i] = s.count(counter(i))
 	}
 	return snap
 }

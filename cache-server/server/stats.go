@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/memkeep/memkeep/cache-server/engine"
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
@@ -24,7 +26,7 @@ type stat struct {
 // stats answers the stats command and its sub-commands. Refused ones have been answered before.
 func (c *conn) stats(r *protocol.Request) {
 	ws := c.ws
-	c.s.counts.add(&ws.tally)
+	c.publish()
 	switch sub := string(r.Args[0]); sub {
 	case "":
 		c.appendStats(c.s.generalStats())
@@ -75,7 +77,7 @@ func (c *conn) statsDetail(what string) {
 }
 
 func (s *Server) resetStats() {
-	s.counts.reset()
+	s.resetCounts()
 	s.accepted.Store(0)
 	for _, n := range s.refusals {
 		n.Store(0)
@@ -90,7 +92,7 @@ func (s *Server) resetStats() {
 func (s *Server) numConns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.conns)
+	return s.open
 }
 
 // processTimes are the CPU times of the process in user and system mode.
@@ -151,8 +153,8 @@ func (s *Server) processStats() []stat {
 }
 
 func (s *Server) commandStats() []stat {
-	count := func(i counter) string { return number(s.counts.get(i)) }
-	return []stat{
+	count := func(i counter) string { return number(s.count(i)) }
+	stats := []stat{
 		{"cmd_get", count(cmdGet)},
 		{"cmd_set", count(cmdSet)},
 		{"cmd_flush", count(cmdFlush)},
@@ -177,9 +179,11 @@ func (s *Server) commandStats() []stat {
 		{"store_no_memory", count(storeNoMemory)},
 		{"auth_cmds", "0"},
 		{"auth_errors", "0"},
-		{"bytes_read", count(bytesRead)},
-		{"bytes_written", count(bytesWritten)},
 	}
+	if s.cfg.IdleTimeout > 0 {
+		stats = append(stats, stat{"idle_kicks", number(s.kicked())})
+	}
+	return append(stats, stat{"bytes_read", count(bytesRead)}, stat{"bytes_written", count(bytesWritten)})
 }
 
 func (s *Server) machineryStats() []stat {
@@ -190,7 +194,7 @@ func (s *Server) machineryStats() []stat {
 		{"listen_disabled_num", number(s.acceptErrs.Load())},
 		{"time_in_listen_disabled_us", number(s.disabledUs.Load())},
 		{"threads", number(s.cfg.Settings.Threads)},
-		{"conn_yields", "0"},
+		{"conn_yields", number(s.yields())},
 		{"hash_power_level", "0"},
 		{"hash_bytes", "0"},
 		{"hash_is_expanding", "0"},
@@ -270,7 +274,7 @@ func (s *Server) itemStats() []stat {
 		{"evicted_unfetched", number(e.EvictedUnfetched)}, {"evicted_active", "0"},
 		{"crawler_reclaimed", "0"}, {"crawler_items_checked", "0"}, {"lrutail_reflocked", "0"},
 		{"moves_to_cold", "0"}, {"moves_to_warm", "0"}, {"moves_within_lru", "0"}, {"direct_reclaims", "0"},
-		{"hits_to_hot", "0"}, {"hits_to_warm", "0"}, {"hits_to_cold", number(s.counts.get(getHits))},
+		{"hits_to_hot", "0"}, {"hits_to_warm", "0"}, {"hits_to_cold", number(s.count(getHits))},
 		{"hits_to_temp", "0"},
 	}
 	for i := range values {
@@ -291,11 +295,11 @@ func (s *Server) slabStats() []stat {
 	values := []stat{
 		{"chunk_size", number(pageSize)}, {"chunks_per_page", "1"}, {"total_pages", number(pages)},
 		{"total_chunks", number(pages)}, {"used_chunks", number(used)}, {"free_chunks", number(pages - used)},
-		{"free_chunks_end", "0"}, {"get_hits", number(s.counts.get(getHits))},
-		{"cmd_set", number(s.counts.get(cmdSet))}, {"delete_hits", number(s.counts.get(deleteHits))},
-		{"incr_hits", number(s.counts.get(incrHits))}, {"decr_hits", number(s.counts.get(decrHits))},
-		{"cas_hits", number(s.counts.get(casHits))}, {"cas_badval", number(s.counts.get(casBadval))},
-		{"touch_hits", number(s.counts.get(touchHits))},
+		{"free_chunks_end", "0"}, {"get_hits", number(s.count(getHits))},
+		{"cmd_set", number(s.count(cmdSet))}, {"delete_hits", number(s.count(deleteHits))},
+		{"incr_hits", number(s.count(incrHits))}, {"decr_hits", number(s.count(decrHits))},
+		{"cas_hits", number(s.count(casHits))}, {"cas_badval", number(s.count(casBadval))},
+		{"touch_hits", number(s.count(touchHits))},
 	}
 	for i := range values {
 		values[i].name = virtualClass + ":" + values[i].name
@@ -313,23 +317,47 @@ func slabPages(e engine.Stats) (pages, used int64) {
 // connStats lists the connections by number. In place of a file descriptor it has the number of the
 // connection, and its state is always the same: whoever is answered is not being read from.
 func (s *Server) connStats() []stat {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
+	var conns []connInfo
+	for _, l := range s.allLoops() {
+		conns = l.connInfos(conns)
 	}
-	slices.SortFunc(conns, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
-	now := time.Now().Unix()
-	var stats []stat
-	for _, c := range conns {
-		prefix := number(c.id) + ":"
+	s.mu.Lock()
+	for c := range s.conns {
 		local, remote := c.nc.LocalAddr(), c.nc.RemoteAddr()
+		conns = append(conns, connInfo{
+			id: c.id, remote: remote.Network() + ":" + remote.String(),
+			local: local.Network() + ":" + local.String(), lastCommand: c.lastCommand.Load(),
+		})
+	}
+	s.mu.Unlock()
+	slices.SortFunc(conns, func(a, b connInfo) int { return cmp.Compare(a.id, b.id) })
+	now := s.engine.Now()
+	stats := make([]stat, 0, 4*len(conns))
+	for i := range conns {
+		prefix := number(conns[i].id) + ":"
 		stats = append(stats,
-			stat{prefix + "addr", remote.Network() + ":" + remote.String()},
-			stat{prefix + "listen_addr", local.Network() + ":" + local.String()},
+			stat{prefix + "addr", conns[i].remote},
+			stat{prefix + "listen_addr", conns[i].local},
 			stat{prefix + "state", "conn_read"},
-			stat{prefix + "secs_since_last_cmd", number(now - c.lastCommand.Load())})
+			stat{prefix + "secs_since_last_cmd", number(now - conns[i].lastCommand)})
 	}
 	return stats
+}
+
+// connInfo is what stats conns tells of a connection.
+type connInfo struct {
+	id            uint64
+	remote, local string
+	lastCommand   int64
+}
+
+// connInfos appends what is known of a loop's connections.
+func (l *loop) connInfos(dst []connInfo) []connInfo {
+	l.slots.each(func(c *conn) {
+		dst = append(dst, connInfo{
+			id: c.id, remote: socketName(unix.Getpeername(c.fd)), local: socketName(unix.Getsockname(c.fd)),
+			lastCommand: c.lastCommand.Load(),
+		})
+	})
+	return dst
 }

@@ -6,6 +6,7 @@ package server
 import (
 	"errors"
 	"io"
+	"syscall"
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
@@ -127,66 +128,115 @@ func (c *conn) storeLarge(r *protocol.Request) bool {
 		return false
 	}
 	size := r.Size + 2
-	block, held, ok := c.growBlock(nil, 0, max(min(size, firstStep), len(c.ws.in)-c.start))
-	if !ok {
+	b := block{deadline: time.Now().Add(c.patience(size))}
+	defer func() { c.s.transfer.give(b.held) }()
+	if !c.grow(&b, max(min(size, firstStep), len(c.ws.in)-c.start)) {
 		return c.outOfMemory(&request, size)
 	}
-	defer func() { c.s.transfer.give(held) }()
-	block = append(block, c.ws.in[c.start:]...)
-	c.start = 0
-	c.giveBack()
-	if err := c.nc.SetReadDeadline(time.Now().Add(c.patience(size))); err != nil {
+	b.bytes = append(b.bytes, c.ws.in[c.start:]...)
+	c.handIn()
+	if c.l == nil && c.nc.SetReadDeadline(b.deadline) != nil {
 		return false
 	}
-	read, lastCall := 0, false
-	for len(block) < size {
-		if len(block) == cap(block) {
-			if block, held, ok = c.growBlock(block, held, min(size, 2*cap(block))); !ok {
-				c.clearReadDeadline()
-				c.ws = takeWorkspace()
-				return c.outOfMemory(&request, size-len(block))
-			}
+	for len(b.bytes) < size {
+		if len(b.bytes) == cap(b.bytes) && !c.grow(&b, min(size, 2*cap(b.bytes))) {
+			c.takeUp(&b)
+			return c.outOfMemory(&request, size-len(b.bytes))
 		}
-		n, err := c.nc.Read(block[len(block):min(cap(block), size)])
-		block = block[:len(block)+n]
-		read += n
-		if isTimeout(err) && c.s.draining.Load() && !lastCall {
-			lastCall = true // the drain woke us: what has begun may end
-			_ = c.nc.SetReadDeadline(time.Now().Add(c.patience(size)))
-			continue
+		err := c.readMore(&b, size)
+		if errors.Is(err, errNoRoom) {
+			return c.outOfMemory(&request, size-len(b.bytes))
 		}
-		if err != nil && len(block) < size {
-			if isTimeout(err) && !c.s.draining.Load() {
-				c.closing(reasonSlowWriter)
-			} else if !errors.Is(err, io.EOF) {
-				c.s.log.Debug("Read failed", "error", err, "peer", c.peer())
-			}
+		if err != nil {
 			return false
 		}
 	}
-	c.clearReadDeadline()
-	c.ws = takeWorkspace()
-	c.ws.tally[bytesRead] += uint64(read)
-	c.apply(&request, block)
+	c.takeUp(&b)
+	c.apply(&request, b.bytes)
 	return true
 }
 
-// giveBack hands the workspace in while the connection waits in the middle of a value.
-func (c *conn) giveBack() {
-	c.s.counts.add(&c.ws.tally)
-	c.s.transfer.give(c.restHeld)
-	c.rest, c.restHeld = nil, 0
-	c.dropWorkspace()
+// block is a large value on its way in.
+type block struct {
+	bytes    []byte
+	held     int64 // what it takes of the budget
+	read     int   // how much of it was read beside what came with its line
+	deadline time.Time
+	hastened bool // a drain has asked for it
 }
 
-// growBlock moves block into room for size bytes, once the budget has them.
-func (c *conn) growBlock(block []byte, held int64, size int) ([]byte, int64, bool) {
-	if !c.s.transfer.wait(c.s.ctx, int64(size), c.s.cfg.Timeouts.Budget) {
-		return block, held, false
+// loopRead is how much of a large value is read on the loop before others have their turn.
+const loopRead = 128 << 10
+
+// errNoRoom says that a connection cannot leave its loop.
+var errNoRoom = errors.New("no memory to wait with")
+
+// readMore reads more of a large value, waiting for it if need be.
+func (c *conn) readMore(b *block, size int) error {
+	if !c.onLoop() {
+		c.handIn()
+	} else if b.read >= loopRead && !c.leave() {
+		return errNoRoom
 	}
-	grown := append(make([]byte, 0, size), block...)
-	c.s.transfer.give(held)
-	return grown, int64(size), true
+	have := len(b.bytes)
+	n, err := c.readBlock(b.bytes[have:min(cap(b.bytes), size)], b.deadline)
+	b.bytes = b.bytes[:have+n]
+	b.read += n
+	switch {
+	case err == nil || have+n == size:
+		return nil
+	case c.onLoop() && errors.Is(err, syscall.EAGAIN):
+		if !c.leave() {
+			return errNoRoom
+		}
+		return nil
+	case c.l == nil && isTimeout(err) && c.s.draining.Load() && !b.hastened:
+		b.hastened = true // the drain woke us: what has begun may end
+		return c.nc.SetReadDeadline(time.Now().Add(c.patience(size)))
+	case isTimeout(err):
+		c.closing(reasonSlowWriter)
+	case !errors.Is(err, io.EOF):
+		c.s.log.Debug("Read failed", "error", err, "peer", c.peer())
+	}
+	return err
+}
+
+// handIn gives up the input that has been taken from the workspace, and the workspace itself where the
+// connection may wait in the middle of a value.
+func (c *conn) handIn() {
+	if c.ws == nil {
+		return
+	}
+	c.s.transfer.give(c.restHeld)
+	c.rest, c.restHeld = nil, 0
+	c.start, c.ws.in = 0, c.ws.input[:0]
+	if !c.onLoop() {
+		c.publish()
+		c.dropWorkspace()
+	}
+}
+
+// takeUp takes a workspace again where there is none. Whether there is more to read is not known.
+func (c *conn) takeUp(b *block) {
+	c.lastRead = c.roomRead
+	if c.l == nil {
+		c.clearReadDeadline()
+	}
+	if c.ws == nil {
+		c.ws = takeWorkspace()
+	}
+	c.ws.tally[bytesRead] += uint64(b.read)
+}
+
+// grow moves a block into room for size bytes, once the budget has them.
+func (c *conn) grow(b *block, size int) bool {
+	if !c.awaitMemory(int64(size)) {
+		return false
+	}
+	b.bytes = append(make([]byte, 0, size), b.bytes...)
+	c.s.transfer.give(b.held)
+	b.held = int64(size)
+	return true
 }
 
 // outOfMemory refuses a value for which the budget has no room, and has the rest of it thrown away.
