@@ -148,10 +148,15 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 		}
 		digits := strconv.AppendUint(buf[:0], n, 10)
 		w.number, w.src.before, w.vlen = n, digits, len(digits)
-		if hd != nil && len(digits) <= int(hd.vlen) {
-			return p.countInPlace(&w, m, at, hd, now)
-		}
 		p.keepCounted(&w, m, at, hd)
+		switch {
+		case hd == nil || len(digits) > int(hd.vlen):
+		case hd.vlen < SnapshotSize:
+			return p.countInPlace(&w, m, at, hd, now)
+		default: // somebody may hold the value
+			w.vlen, w.src.blanks = int(hd.vlen), int(hd.vlen)-len(digits)
+			w.bits |= hd.bits & bitsState
+		}
 	case Append, Prepend:
 		if hd == nil {
 			w.exp = p.e.expiry(m.VivifyExpires)

@@ -25,6 +25,7 @@ const (
 	unitOpen
 	unitSealed
 	unitDraining
+	unitPinned // emptied, but a snapshot still holds a value in it
 )
 
 // unitDesc describes one unit. The descriptors stand at the arena's start, in the order of the units.
@@ -38,7 +39,7 @@ type unitDesc struct {
 	records    uint32 // records that are not dead
 	largest    uint32 // size of the largest record ever written to it
 	minExp     uint32 // no item in it expires before; 0 if none expires
-	_          uint32
+	pins       uint32 // pieces of values in it that snapshots hold
 	seq        uint64 // grows each time the unit becomes a segment
 	_          [2]uint64
 }

@@ -96,6 +96,17 @@ func (p *partition) check(claim func(unit, string) error) error {
 			live += l
 		}
 	}
+	for u := unit(1); u <= p.pool.high; u++ {
+		if d := p.a.desc(u); d.state == unitPinned && d.part == p.id {
+			total++
+			if err := claim(u, "pinned"); err != nil {
+				return err
+			}
+			if d.pins == 0 {
+				return fmt.Errorf("unit %d is kept for nobody", u)
+			}
+		}
+	}
 	switch {
 	case total != p.units.Load():
 		return fmt.Errorf("counts %d units, has %d", p.units.Load(), total)

@@ -50,6 +50,8 @@
 //     bucket on, also while the index is resized: between the two only buckets are passed that count it.
 //   - Versions are unique and rise. A CAS that a client chose is kept beside the version, never in its
 //     place: what a flush hides is decided by versions alone.
+//   - While a snapshot holds a value its segments are neither written where it stands nor used again,
+//     whatever becomes of the item: an emptied one waits for the last release.
 //   - A fragment is live as long as its item is, and lies in the same partition.
 //   - Records never overlap, and one follows another without a gap up to the segment's used mark.
 //   - Writers leave their partition at least one spare. Moving survivors out of a segment opens at most

@@ -76,6 +76,9 @@ type Read struct {
 	// NewCAS is the CAS of a vivified item if HasNewCAS is set.
 	NewCAS    uint64
 	HasNewCAS bool
+	// Hold, if it is not nil, takes a value of SnapshotSize bytes or more in place of a copy. What it
+	// held before is released.
+	Hold *Snapshot
 }
 
 // ReadResult is the answer to a Read.
@@ -89,8 +92,12 @@ type ReadResult struct {
 	// Won tells that the reader is the one who should make the item anew: it was vivified, or is stale or
 	// about to expire, and nobody was told before.
 	Won bool
-	// HasValue tells that the value was appended.
+	// HasValue tells that the value was appended, or is held.
 	HasValue bool
+	// Held tells that Hold has the value.
+	Held bool
+	// OutOfMemory tells that Hold was to have the value, and held values take too much memory already.
+	OutOfMemory bool
 	// OldExpires is the expiry before the read changed it.
 	OldExpires int64
 }

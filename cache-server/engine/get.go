@@ -45,6 +45,9 @@ func (e *Engine) get(dst, key []byte, expires *int64) ([]byte, Item, bool) {
 // one atomic step. It keeps no reference to r or what r points to. An item for which no room can be
 // made is not vivified.
 func (e *Engine) Read(dst []byte, r *Read) ([]byte, ReadResult) {
+	if r.Hold != nil {
+		r.Hold.Release()
+	}
 	now := e.tick()
 	h := e.hash(r.Key)
 	p := e.partition(h)
@@ -81,6 +84,24 @@ func (e *Engine) Read(dst []byte, r *Read) ([]byte, ReadResult) {
 			return dst, ReadResult{}
 		}
 	}
+}
+
+// Peek tells of an item without its value, and leaves no trace of the look. So its Size can be made room
+// for before it is read; it may have changed by then.
+func (e *Engine) Peek(key []byte) (it Item, ok bool) {
+	now := e.tick()
+	h := e.hash(key)
+	p := e.partition(h)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return Item{}, false
+	}
+	at, hd := p.lookup(h, key, now)
+	if hd == nil {
+		return Item{}, false
+	}
+	return p.item(slotRef(*at.slot), hd), true
 }
 
 // vivify is the mutation that makes the item of a read that found none. Who made it has won.
@@ -128,7 +149,12 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 		p.use(at, hd, now)
 		hd.set(bitFetched)
 	}
-	if res.HasValue {
+	switch {
+	case !res.HasValue:
+	case r.Hold != nil && hd.vlen >= SnapshotSize:
+		res.Held = p.hold(r.Hold, rec, hd)
+		res.HasValue, res.OutOfMemory = res.Held, !res.Held
+	default:
 		dst = p.appendValue(dst, rec, hd)
 	}
 	res.Item = it

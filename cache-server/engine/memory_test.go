@@ -251,6 +251,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	e.Apply(&Mutation{Verb: Set, Key: []byte("large"), Value: make([]byte, 150_000)})
 	e.Apply(&Mutation{Verb: Set, Key: []byte("n"), Value: []byte("5")})
 	i := 0
+	var held Snapshot
 	next := func() []byte { i++; return keys[i%len(keys)] }
 	rows := []struct {
 		name string
@@ -258,6 +259,11 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}{
 		{"get", func() { e.Get(dst, next()) }},
 		{"get of a large value", func() { e.Get(dst, []byte("large")) }},
+		{"get of a large value that is held", func() {
+			e.Read(nil, &Read{Key: []byte("large"), Hold: &held})
+			held.Release()
+		}},
+		{"peek", func() { e.Peek(next()) }},
 		{"get of nothing", func() { e.Get(dst, value[:20]) }},
 		{"get and touch", func() { e.GetAndTouch(dst, next(), 0) }},
 		{"read", func() { e.Read(dst, &Read{Key: next(), Touch: true, Recache: true, RecacheBefore: 9}) }},

@@ -50,6 +50,9 @@ type Engine struct {
 	// big lets one mutation at a time gather room from all partitions.
 	big    sync.Mutex
 	keeper keeper
+
+	claims atomic.Int64 // what still needs the mapping: the engine until Close, and snapshots
+	pinned atomic.Int64 // units that snapshots pin
 }
 
 // New makes an engine and starts its keeper, the goroutine that reclaims expired items, follows the
@@ -70,6 +73,7 @@ func New(cfg Config) (*Engine, error) {
 	e.pool.a, e.pool.parts = a, int64(count)
 	e.pool.setBudget(cfg.MaxBytes)
 	e.flushAt.Store(never)
+	e.claims.Store(1)
 	e.second.Store(e.realSecond())
 	e.epoch = e.Now() - 2
 	for i := range e.parts {
@@ -114,7 +118,8 @@ func geometry(budget int64) (shift uint, count int) {
 	return shift, count
 }
 
-// Close ends the keeper and frees the memory. Gets then miss and mutations are OutOfMemory.
+// Close ends the keeper and frees the memory, or leaves that to the last Snapshot that is held. Gets then
+// miss and mutations are OutOfMemory.
 func (e *Engine) Close() error {
 	e.keeper.stop()
 	e.big.Lock()
@@ -130,7 +135,7 @@ func (e *Engine) Close() error {
 	if closed {
 		return nil
 	}
-	return e.arena.close()
+	return e.unhold()
 }
 
 // partition is where a hash belongs.

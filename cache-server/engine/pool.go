@@ -25,6 +25,7 @@ type pool struct {
 	// Hints that are read without the lock: units that can still be handed out, and how many each
 	// partition has if all have the same.
 	room, share atomic.Int64
+	bytes       atomic.Int64 // the budget, to be read without the lock
 }
 
 // metaBytes is what the descriptors of the first n units occupy.
@@ -133,6 +134,7 @@ func (p *pool) setBudget(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.budget = bytes
+	p.bytes.Store(bytes)
 	p.updateRoom()
 }
 

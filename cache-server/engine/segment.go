@@ -23,7 +23,7 @@ func (p *partition) append(q int, size uint32) ref {
 			return 0
 		}
 		d := p.a.desc(u)
-		*d = unitDesc{state: unitOpen, queue: uint16(q), part: p.id, seq: d.seq + 1}
+		*d = unitDesc{state: unitOpen, queue: uint16(q), part: p.id, seq: d.seq + 1} // nothing pins a spare
 		p.open[q] = u
 		p.queues[q].units++
 	}
@@ -86,6 +86,10 @@ func (p *partition) freeSegment(u unit) {
 	d := p.a.desc(u)
 	p.dead -= int64(d.used - d.live)
 	p.queues[d.queue].units--
+	if d.pins > 0 {
+		atomic.StoreUint32(&d.state, unitPinned) // unpin gives it
+		return
+	}
 	p.giveUnit(u)
 }
 

@@ -3,13 +3,15 @@
 
 package engine
 
-// source yields the bytes of a new value in order: some before, those of an old item, some after.
+// source yields the bytes of a new value in order: some before, those of an old item, some after,
+// then spaces.
 type source struct {
 	a      *arena
 	before []byte
 	cur    []byte // what is left of the old item's current piece
 	next   ref    // the old item's next fragment
 	after  []byte
+	blanks int // how many spaces follow
 }
 
 // oldSource yields the value of the item at r.
@@ -38,7 +40,11 @@ func (s *source) read(dst []byte) {
 		n = copy(dst, s.cur)
 		s.cur, dst = s.cur[n:], dst[n:]
 	}
-	s.after = s.after[copy(dst, s.after):]
+	n = copy(dst, s.after)
+	s.after, dst = s.after[n:], dst[n:]
+	n = min(len(dst), s.blanks)
+	blank(dst[:n])
+	s.blanks -= n
 }
 
 // write is an item about to be stored.
