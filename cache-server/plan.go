@@ -33,6 +33,7 @@ type plan struct {
 	settings     server.Settings
 	refuseOwn    bool
 	drainTimeout time.Duration
+	cluster      *clusterFile // nil where clients discover nothing
 }
 
 // run serves until ctx ends, then drains.
@@ -41,11 +42,15 @@ func (p *plan) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the engine: %w", err)
 	}
-	srv, err := server.New(server.Config{
+	cfg := server.Config{
 		Engine: e, MaxItemSize: int(p.maxItemSize), MaxConnections: p.connections, MaxBudget: p.maxBudget,
 		AdminCommands: p.admin, RefuseOwnAddress: p.refuseOwn, Version: protocolVersion,
 		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
-	})
+	}
+	if p.cluster != nil {
+		cfg.Membership = p.cluster
+	}
+	srv, err := server.New(cfg)
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
@@ -58,6 +63,11 @@ func (p *plan) run(ctx context.Context) error {
 	failed := make(chan error, len(caches)+len(monitors))
 	for _, l := range caches {
 		wg.Go(func() { failed <- srv.Serve(l) })
+	}
+	following, stopFollowing := context.WithCancel(ctx)
+	defer stopFollowing()
+	if p.cluster != nil {
+		wg.Go(func() { p.cluster.watch(following) })
 	}
 	for _, l := range monitors {
 		wg.Go(func() { failed <- monitor.Serve(l) })
@@ -80,6 +90,7 @@ func (p *plan) run(ctx context.Context) error {
 	if stopErr := monitor.Shutdown(end); stopErr != nil {
 		p.log.Warn("Health and metrics stopped in the middle of an answer", "error", stopErr)
 	}
+	stopFollowing()
 	wg.Wait()
 	if closeErr := e.Close(); err == nil && closeErr != nil {
 		return fmt.Errorf("close the engine: %w", closeErr)

@@ -42,6 +42,7 @@ type standaloneFlags struct {
 	expose      bool
 	metrics     string
 	drain       time.Duration
+	cluster     string
 }
 
 func newStandaloneFlags() *standaloneFlags {
@@ -61,6 +62,9 @@ func newStandaloneFlags() *standaloneFlags {
 	f.set.StringVar(&f.metrics, "metrics", "",
 		"address and port for /metrics, /healthz and /readyz, such as 127.0.0.1:9150")
 	f.set.DurationVar(&f.drain, "drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
+	f.set.StringVar(&f.cluster, "cluster-file", "",
+		"file of the cluster's members, one host|ip|port a line, told to clients that discover them; followed while\n"+
+			"it changes")
 	f.set.IntVarP(&f.udpPort, "udp-port", "U", 0, "only 0 is taken: there is no UDP")
 	f.set.BoolVarP(&f.version, "version", "V", false, "print the version and exit")
 	f.set.BoolVarP(&f.help, "help", "h", false, "print this help and exit")
@@ -131,6 +135,11 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 		p.settings.Port, p.settings.Interface = 0, ""
 	} else if p.addresses, err = standaloneAddresses(ctx, f.listen, f.port, f.expose); err != nil {
 		return nil, err
+	}
+	if f.cluster != "" {
+		if p.cluster, err = openCluster(f.cluster, p.log); err != nil {
+			return nil, err
+		}
 	}
 	if f.metrics == "" {
 		return p, nil

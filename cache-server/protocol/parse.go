@@ -189,6 +189,8 @@ func parseAdmin(w *words, r *Request) {
 	case "watch":
 		parseWords(w, r, Watch)
 		r.NoReply = w.noReply()
+	case "config":
+		parseConfig(w, r)
 	case "lru_crawler":
 		parseWords(w, r, LRUCrawler)
 	default:
@@ -236,4 +238,24 @@ func parseWords(w *words, r *Request, command Command) {
 	r.Command = command
 	r.NArgs = w.n - 1
 	copy(r.Args[:], w.word[1:])
+}
+
+// parseConfig reads config get|set|delete <name>, and of set <flags> <bytes> as well: a block of bytes follows.
+func parseConfig(w *words, r *Request) {
+	parseWords(w, r, ConfigGet)
+	r.Args[0], r.Key = w.word[1], w.word[2]
+	switch name := string(w.word[1]); {
+	case name == "get" && w.n == 3:
+	case name == "delete" && w.n == 3:
+		r.Command = ConfigDelete
+	case name == "set" && w.n == 5:
+		size, ok := parseInt32(w.word[4])
+		if !ok || size < 0 {
+			r.fail(problemError)
+			return
+		}
+		r.Command, r.Number = ConfigSet, uint64(size)
+	default:
+		r.fail(problemError)
+	}
 }

@@ -69,6 +69,22 @@ const (
 	Quit
 	// Foreign is a line of another protocol: the connection must be closed and nothing after it executed.
 	Foreign
+	// Noop is binary: it is answered after all that came before it.
+	Noop
+	// SASLList is binary and asks for the mechanisms of authentication.
+	SASLList
+	// SASLAuth is binary and begins an authentication.
+	SASLAuth
+	// SASLStep is binary and goes on with one.
+	SASLStep
+	// BinaryUnknown is a binary request with an opcode that means nothing here.
+	BinaryUnknown
+	// ConfigGet asks for the members of the cluster.
+	ConfigGet
+	// ConfigSet would change them.
+	ConfigSet
+	// ConfigDelete would forget them.
+	ConfigDelete
 )
 
 // IsStore tells whether a data block of Size bytes and a line end follow the line.
@@ -96,12 +112,15 @@ type Request struct {
 	Size int
 	// CAS is the version that Cas compares.
 	CAS uint64
-	// Number is the delta of Incr and Decr, the level of Verbosity, the mebibytes of CacheMemlimit.
+	// Number is the delta of Incr and Decr, the level of Verbosity, the mebibytes of CacheMemlimit, the bytes
+	// that follow ConfigSet, their line end not included.
 	Number uint64
 	// Args are the words after stats, shutdown, watch and lru_crawler, as far as they matter.
 	Args [3][]byte
 	// NArgs is how many words there are, those beyond Args included.
 	NArgs int
+	// Binary is what only binary requests have.
+	Binary Binary
 }
 
 // Deadline turns an expiry as clients write it into the second from which an item is gone:

@@ -54,6 +54,8 @@ type conn struct {
 	queued   bool       // it is to have another turn
 	yielded  bool       // it has kept its workspace for that, which the budget knows of
 	ending   bool       // the loop is to close it
+	binary   bool       // it speaks the binary protocol
+	auth     saslState  // whether it is believed, where that is asked for
 	hurried  bool       // there is a deadline for the rest of a long request
 	inHurry  bool       // the loop knows of that
 	hurryBy  time.Time
@@ -86,12 +88,19 @@ func (c *conn) step() (alive bool) {
 		c.yielded = false
 		c.s.transfer.give(workspaceSize)
 	}
-	c.left = turnWork
-	proceed := c.execute()
-	if c.ws == nil || !c.flush() || !proceed {
-		return false
+	for {
+		c.left = turnWork
+		proceed := c.execute()
+		if c.ws == nil || !c.flush() || !proceed {
+			return false
+		}
+		if !c.yielded || c.onLoop() {
+			return c.yielded || c.keep()
+		}
+		// It was to have another turn, and has left the loop to wait for its client: it goes on here.
+		c.yielded = false
+		c.s.transfer.give(workspaceSize)
 	}
-	return c.yielded || c.keep()
 }
 
 // receiveOnLoop reads once into the loop's workspace.

@@ -28,6 +28,8 @@ const (
 	touchMisses
 	storeTooLarge
 	storeNoMemory
+	authCmds
+	authErrors
 	bytesRead
 	bytesWritten
 	numCounters

@@ -31,41 +31,46 @@ func (c *conn) execute() bool {
 		if c.left--; c.left < 0 && c.pause() {
 			return true
 		}
-		if name := protocol.LooksForeign(in, !c.begun); name != "" {
-			return c.closeForeign(name)
-		}
-		line, n, scan := protocol.NextLine(in, min(c.scanned, len(in)))
-		switch scan {
-		case protocol.Incomplete, protocol.LongGet:
-			c.scanned = len(in)
-			return true
-		case protocol.TooLong:
-			c.closing(reasonLineTooLong)
-			return false
-		case protocol.Complete:
-		}
-		c.scanned = 0
-		c.begun = true
-		r := &c.ws.request
-		protocol.Parse(line, r)
-		var proceed bool
-		if r.Command.IsStore() && r.Problem == "" {
-			var complete bool
-			complete, proceed = c.store(r, n)
-			if !complete {
-				return proceed
-			}
+		var complete, proceed bool
+		if c.isBinary(in[0]) {
+			complete, proceed = c.binaryRequest(in)
 		} else {
-			c.start += n
-			proceed = c.command(r)
+			complete, proceed = c.textRequest(in)
 		}
-		if !proceed {
-			return false
+		if !complete || !proceed {
+			return proceed
 		}
 		if len(c.ws.out) >= flushAt && !c.flush() {
 			return false
 		}
 	}
+}
+
+// textRequest executes the request at the start of in. complete is false when it has not come yet; proceed is
+// false when the connection is to be closed once the replies are sent.
+func (c *conn) textRequest(in []byte) (complete, proceed bool) {
+	if name := protocol.LooksForeign(in, !c.begun); name != "" {
+		return true, c.closeForeign(name)
+	}
+	line, n, scan := protocol.NextLine(in, min(c.scanned, len(in)))
+	switch scan {
+	case protocol.Incomplete, protocol.LongGet:
+		c.scanned = len(in)
+		return false, true
+	case protocol.TooLong:
+		c.closing(reasonLineTooLong)
+		return true, false
+	case protocol.Complete:
+	}
+	c.scanned = 0
+	c.begun = true
+	r := &c.ws.request
+	protocol.Parse(line, r)
+	if r.Command.IsStore() && r.Problem == "" {
+		return c.store(r, n)
+	}
+	c.start += n
+	return true, c.command(r)
 }
 
 // closeForeign ends a connection that speaks another protocol: nothing after that line is executed. That is
@@ -119,6 +124,8 @@ func (c *conn) command(r *protocol.Request) bool {
 		c.reply(r, protocol.ReplyOK)
 	case protocol.CacheMemlimit:
 		c.reply(r, c.s.setBudget(r.Number))
+	case protocol.ConfigGet, protocol.ConfigSet, protocol.ConfigDelete:
+		c.config(r)
 	case protocol.Shutdown:
 		c.reply(r, protocol.ReplyNoShutdown)
 	case protocol.Watch:
@@ -223,22 +230,24 @@ func (c *conn) delete(r *protocol.Request) {
 	c.reply(r, protocol.ReplyNotFound)
 }
 
-// flushAll makes what is stored invalid: now, or later, or as of a point in time. What lies before the start
-// cannot have been stored here, so that such a point only calls off a flush that was to come.
 func (c *conn) flushAll(r *protocol.Request) {
-	now := c.s.engine.Now()
-	at := protocol.Deadline(r.Exptime, now)
+	c.s.flush(protocol.Deadline(r.Exptime, c.s.engine.Now()))
+	c.reply(r, protocol.ReplyOK)
+}
+
+// flush makes what is stored invalid: now, or later, or as of a point in time. What lies before the start
+// cannot have been stored here, so that such a point only calls off a flush that was to come.
+func (s *Server) flush(at int64) {
+	now := s.engine.Now()
 	switch {
-	case at > 0 && at <= c.s.engineStart:
-		c.s.engine.FlushAll(math.MaxInt64)
-		c.reply(r, protocol.ReplyOK)
+	case at > 0 && at <= s.engineStart:
+		s.engine.FlushAll(math.MaxInt64)
 		return
 	case at <= now+1:
 		at = 0
 	default:
 		at-- // memcached flushes what was stored up to the second before
 	}
-	c.s.engine.FlushAll(at)
-	c.s.flushedAt.Store(max(at, now))
-	c.reply(r, protocol.ReplyOK)
+	s.engine.FlushAll(at)
+	s.flushedAt.Store(max(at, now))
 }

@@ -32,6 +32,13 @@ func (c *conn) get(r *protocol.Request) bool {
 			c.touchOnly(key, deadline)
 			continue
 		}
+		if c.isDiscovery(key) && !touches {
+			if !c.appendDiscovery("VALUE ", legacyDiscoveryKey) {
+				return true
+			}
+			c.countGet(key, true, false)
+			continue
+		}
 		hit, ok := c.appendItem(key, withCAS, touches, deadline)
 		if !ok {
 			c.ws.out = append(c.ws.out, protocol.ReplyWriteMemory...)
@@ -109,25 +116,11 @@ func (c *conn) read(dst, key []byte, touches bool, deadline int64) ([]byte, engi
 // The header goes before the value but is known only after it was read. So room is left for a header as long
 // as the last one was, and the value is moved where that was wrong.
 func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hit, ok bool) {
-	ws := c.ws
-	if c.large > 0 && !c.expectLarge() {
-		return false, false
+	out, base, item, hit, ok := c.readBehind(key, len("VALUE ")+len(key)+c.suffix, touches, deadline)
+	if !hit || !ok {
+		return hit, ok
 	}
-	base := len(ws.out)
 	gap := base + len("VALUE ") + len(key) + c.suffix
-	before := ws.out
-	out, item, hit := c.read(slices.Grow(ws.out, gap-base)[:gap], key, touches, deadline)
-	if !hit {
-		return false, true
-	}
-	if cap(out) > outputSize && !c.holdOutput(cap(out)) {
-		ws.out = before
-		if out, item, hit, ok = c.readLater(key, item.Size, touches, deadline); !hit || !ok {
-			return hit, ok
-		}
-		base = 0
-		gap = len("VALUE ") + len(key) + c.suffix
-	}
 	var buf [maxValueHeader + protocol.MaxKeyLen]byte
 	header := buf[:0]
 	if withCAS {
@@ -135,17 +128,41 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	} else {
 		header = protocol.AppendValueHeader(header, key, item.Flags, item.Size)
 	}
-	if c.large = 0; item.Size > outputSize {
-		c.large = item.Size
-	}
 	if move := base + len(header) - gap; move != 0 {
 		out = slices.Grow(out, max(move, 0))[:len(out)+move]
 		copy(out[gap+move:], out[gap:gap+item.Size])
 	}
 	copy(out[base:], header)
 	c.suffix = len(header) - len("VALUE ") - len(key)
-	ws.out = append(out, "\r\n"...)
+	c.ws.out = append(out, "\r\n"...)
 	return true, true
+}
+
+// readBehind reads an item behind the replies, out[:base], and room for a header. ok is false when there is no
+// memory for it. The caller keeps out as the replies.
+func (c *conn) readBehind(key []byte, header int, touches bool, deadline int64,
+) (out []byte, base int, item engine.Item, hit, ok bool) {
+	ws := c.ws
+	if c.large > 0 && !c.expectLarge() {
+		return nil, 0, item, false, false
+	}
+	base = len(ws.out)
+	before := ws.out
+	out, item, hit = c.read(slices.Grow(ws.out, header)[:base+header], key, touches, deadline)
+	if !hit {
+		return nil, 0, item, false, true
+	}
+	if cap(out) > outputSize && !c.holdOutput(cap(out)) {
+		ws.out = before
+		if out, item, hit, ok = c.readLater(key, item.Size, header, touches, deadline); !hit || !ok {
+			return nil, 0, item, hit, ok
+		}
+		base = 0
+	}
+	if c.large = 0; item.Size > outputSize {
+		c.large = item.Size
+	}
+	return out, base, item, true, true
 }
 
 // holdOutput takes from the budget what a connection with an output buffer of n bytes holds.
@@ -188,12 +205,12 @@ func (c *conn) roomFor(size int) bool {
 }
 
 // readLater sends what there is, waits for memory for a value of about the given size, and reads it anew.
-func (c *conn) readLater(key []byte, size int, touches bool, deadline int64,
+func (c *conn) readLater(key []byte, size, header int, touches bool, deadline int64,
 ) (out []byte, item engine.Item, hit, ok bool) {
 	if !c.flush() || !c.roomFor(size) {
 		return nil, item, false, false
 	}
-	out, item, hit = c.read(c.ws.out[:len("VALUE ")+len(key)+c.suffix], key, touches, deadline)
+	out, item, hit = c.read(c.ws.out[:header], key, touches, deadline)
 	if hit && !c.holdOutput(cap(out)) {
 		return nil, item, false, false // it was replaced by a larger one meanwhile
 	}

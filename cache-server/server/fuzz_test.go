@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
+	"github.com/memkeep/memkeep/cache-server/protocol"
 )
 
 // FuzzConnection sends any bytes to a connection, then ends whatever they have begun, then a valid command.
@@ -25,6 +26,10 @@ func FuzzConnection(f *testing.F) {
 		"gat 0 " + strings.Repeat("k ", 500), "get " + strings.Repeat("key ", 8000), "cas k 0 0 1 5 noreply\r\nx\r\n",
 		"incr k 1\r\ndecr k 1\r\ntouch k 0\r\n", "stats\r\nstats settings\r\nstats conns\r\nstats detail dump\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00", "\x80\x00\x00\x05", strings.Repeat("x", 5000),
+		request(set("k", "v"), get("k").with(protocol.OpGetKQ), noop), request(set("k", strings.Repeat("v", 2000)), noop),
+		request(arith(protocol.OpIncrement, "n", 1, 5, 9), packet{op: protocol.OpTouch, key: "n", extras: u32(9)}),
+		request(packet{op: protocol.OpStat}, packet{op: protocol.OpFlush, extras: u32(1)}, packet{op: 0x77, value: "x"}),
+		request(plain("\x00u\x00p"), packet{op: protocol.OpAppendQ, key: "k", value: "x"}), set("k", "value").bytes()[:37],
 		"flush_all\r\nverbosity 1\r\ncache_memlimit 9\r\n", "append k 0 0 0\r\n\r\nprepend k 0 0 1\r\nx\r\n",
 	} {
 		f.Add([]byte(seed), uint8(3))
@@ -58,7 +63,15 @@ func checkConnection(t *testing.T, srv *Server, data []byte, pieces int) {
 	var got bytes.Buffer
 	var reader sync.WaitGroup
 	reader.Go(func() { _, _ = io.Copy(&got, client) })
-	padding := strings.Repeat("\r\n", engine.MinItemSize) // longer than any value that is taken
+	// What ends the data is longer than any value that is taken and than what is waited for before a refusal.
+	padding, last := strings.Repeat("\r\n", engine.MinItemSize)+"version\r\n", "ERROR\r\nVERSION 1.6.45\r\n"
+	if len(data) > 0 && data[0] == protocol.BinaryMagic {
+		end := packet{op: protocol.OpVersion, opaque: 0xfeedbeef}
+		padding = strings.Repeat(noop.bytes(), 500) + end.bytes()
+		last = string(protocol.AppendBinaryText(nil, &protocol.Request{
+			Binary: protocol.Binary{Opcode: end.op, Opaque: end.opaque},
+		}, protocol.StatusOK, "1.6.45"))
+	}
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -68,7 +81,7 @@ func checkConnection(t *testing.T, srv *Server, data []byte, pieces int) {
 				return
 			}
 		}
-		_, _ = io.WriteString(client, padding+"version\r\n")
+		_, _ = io.WriteString(client, padding)
 	}()
 	<-written
 	// All is read or refused: once it has done with that, the server finds that its time is up.
@@ -84,7 +97,7 @@ func checkConnection(t *testing.T, srv *Server, data []byte, pieces int) {
 	_ = client.Close()
 	reader.Wait()
 	open := srv.closes[reasonSlowWriter].Load() > timeouts
-	answered := bytes.HasSuffix(got.Bytes(), []byte("ERROR\r\nVERSION 1.6.45\r\n"))
+	answered := bytes.HasSuffix(got.Bytes(), []byte(last))
 	if open && !answered && c.skip == 0 {
 		t.Errorf("neither answered nor closed after %q: %q", data, got.Bytes())
 	}

@@ -149,6 +149,17 @@ func TestRepliesWithoutRoomAreRefused(t *testing.T) {
 	f.transfer.give(f.transfer.limit - 1000)
 }
 
+func TestPipelinesOfAnyLengthAreAnswered(t *testing.T) {
+	const n = 50_000
+	f := start(t, nil)
+	conn := f.dial(t)
+	value := strings.Repeat("v", 100)
+	go func() {
+		_, _ = io.WriteString(conn, "set k 0 0 100\r\n"+value+"\r\n"+strings.Repeat("get k\r\n", n)+"version\r\n")
+	}()
+	expect(t, conn, "STORED\r\n"+strings.Repeat("VALUE k 0 100\r\n"+value+"\r\nEND\r\n", n)+"VERSION 1.6.45\r\n")
+}
+
 func TestAGetWithoutEndIsCutOff(t *testing.T) {
 	f := start(t, nil)
 	conn := f.dial(t)

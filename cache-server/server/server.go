@@ -53,6 +53,13 @@ type Config struct {
 	IdleTimeout time.Duration
 	// Loops is how many event loops serve the connections. 0 means one for every thread that executes Go.
 	Loops int
+	// BindingProtocol is what clients speak. The default is that the first byte of each decides.
+	BindingProtocol Binding
+	// Authenticator asks clients to prove who they are, by SASL within the binary protocol; the text
+	// protocol is then not spoken. Nil means that nobody is asked.
+	Authenticator Authenticator
+	// Membership is what clients discover about the cluster. Nil means that there is nothing to discover.
+	Membership Membership
 }
 
 // Timeouts bound how long the server waits for clients that hold its memory.
@@ -136,6 +143,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("max connections is %d: it must be at least 1", cfg.MaxConnections)
 	case cfg.MaxItemSize < 1:
 		return nil, fmt.Errorf("max item size is %d: it must be at least 1", cfg.MaxItemSize)
+	}
+	if cfg.Authenticator != nil {
+		if cfg.BindingProtocol == BindASCII {
+			return nil, errors.New("the text protocol has no SASL: clients that must authenticate speak binary")
+		}
+		cfg.BindingProtocol = BindBinary
 	}
 	if cfg.TransferBytes == 0 {
 		cfg.TransferBytes = DefaultTransferBytes(cfg.MaxItemSize, cfg.MaxConnections)

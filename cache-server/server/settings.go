@@ -63,7 +63,7 @@ func (s *Server) setBudget(mebibytes uint64) string {
 }
 
 // settingsStats has memcached's keys in memcached's order. What has no counterpart here says what is in
-// effect: no UDP, no binary protocol, no crawler, no slab moves, no external storage.
+// effect: no UDP, no crawler, no slab moves, no external storage.
 func (s *Server) settingsStats() []stat {
 	set := s.cfg.Settings
 	socket, inter := set.Socket, set.Interface
@@ -94,8 +94,8 @@ func (s *Server) settingsStats() []stat {
 		{"reqs_per_event", "0"},
 		{"cas_enabled", "yes"},
 		{"tcp_backlog", number(backlog())},
-		{"binding_protocol", "ascii"},
-		{"auth_enabled_sasl", "no"},
+		{"binding_protocol", s.cfg.BindingProtocol.String()},
+		{"auth_enabled_sasl", yesNo(s.cfg.Authenticator != nil)},
 		{"auth_enabled_ascii", "no"},
 		{"item_size_max", number(s.cfg.MaxItemSize)},
 		{"maxconns_fast", "yes"},

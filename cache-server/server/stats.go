@@ -177,8 +177,8 @@ func (s *Server) commandStats() []stat {
 		{"touch_misses", count(touchMisses)},
 		{"store_too_large", count(storeTooLarge)},
 		{"store_no_memory", count(storeNoMemory)},
-		{"auth_cmds", "0"},
-		{"auth_errors", "0"},
+		{"auth_cmds", count(authCmds)},
+		{"auth_errors", count(authErrors)},
 	}
 	if s.cfg.IdleTimeout > 0 {
 		stats = append(stats, stat{"idle_kicks", number(s.kicked())})

@@ -20,18 +20,20 @@ const firstStep = 64 << 10
 // has not come yet; proceed is false when the connection is to be closed.
 func (c *conn) store(r *protocol.Request, n int) (complete, proceed bool) {
 	if engine.ItemSize(len(r.Key), r.Size, r.Flags) > c.s.cfg.MaxItemSize {
-		c.ws.tally[storeTooLarge]++
+		if !r.Binary.On { // memcached does not count those
+			c.ws.tally[storeTooLarge]++
+		}
 		c.refuseValue(r, protocol.ReplyTooLarge)
 		c.start += n
-		c.skip = r.Size + 2
+		c.skip = r.BlockSize()
 		return true, true
 	}
 	in := c.ws.in[c.start+n:]
-	total := n + r.Size + 2
+	total := n + r.BlockSize()
 	switch {
-	case len(in) >= r.Size+2:
+	case len(in) >= r.BlockSize():
 		c.start += total
-		c.apply(r, in[:r.Size+2])
+		c.apply(r, in[:r.BlockSize()])
 		return true, true
 	case total <= bufferSize:
 		return false, true
@@ -48,11 +50,19 @@ func (c *conn) refuseValue(r *protocol.Request, reply string) {
 		*m = engine.Mutation{Verb: engine.Delete, Key: r.Key}
 		c.s.engine.Apply(m)
 	}
+	if r.Binary.On {
+		c.refuseBinary(r, reply == protocol.ReplyTooLarge)
+		return
+	}
 	c.reply(r, reply)
 }
 
 // apply stores a value that has come in full, its line end included.
 func (c *conn) apply(r *protocol.Request, block []byte) {
+	if r.Binary.On {
+		c.applyBinary(r, block)
+		return
+	}
 	if c.s.detail.enabled.Load() {
 		c.s.detail.recordSet(r.Key)
 	}
@@ -70,15 +80,7 @@ func (c *conn) apply(r *protocol.Request, block []byte) {
 	}
 	outcome := c.s.engine.Apply(m).Outcome
 	if r.Command == protocol.Cas {
-		switch outcome {
-		case engine.Stored:
-			t[casHits]++
-		case engine.Exists:
-			t[casBadval]++
-		case engine.NotFound:
-			t[casMisses]++
-		default:
-		}
+		c.countCAS(outcome)
 	}
 	switch outcome {
 	case engine.Stored:
@@ -127,7 +129,7 @@ func (c *conn) storeLarge(r *protocol.Request) bool {
 	if !c.flush() {
 		return false
 	}
-	size := r.Size + 2
+	size := r.BlockSize()
 	b := block{deadline: time.Now().Add(c.patience(size))}
 	defer func() { c.s.transfer.give(b.held) }()
 	if !c.grow(&b, max(min(size, firstStep), len(c.ws.in)-c.start)) {

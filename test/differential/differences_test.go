@@ -58,9 +58,31 @@ var differences = []struct {
 	{"no certificates yet", []string{"refresh_certs\r\n"}, "Error TLS not enabled\r\n", "ERROR\r\n"},
 	{"meta commands are not there yet", []string{"mn\r\n"}, "MN\r\n", "ERROR\r\n"},
 	{"meta commands are not there yet", []string{"mg none\r\n"}, "EN\r\n", "ERROR\r\n"},
-	{"the binary protocol is not there yet", []string{"\x80\x0a" + strings.Repeat("\x00", 22)},
-		"\x81\x0a" + strings.Repeat("\x00", 22), ""},
+	{"a binary request takes its own body", []string{binaryRequest(0x77, "", "0123456789", "") + binaryNoop},
+		binaryReply(0x77, 0x81, "Unknown command"),
+		binaryReply(0x77, 0x81, "Unknown command") + binaryReply(0x0a, 0, "")},
+	{"a binary request takes its own body", []string{binaryRequest(0x1c, "\x00\x00\x00\x00", "none", "0123456789") +
+		binaryNoop}, binaryReply(0x1c, 1, "Not found"), binaryReply(0x1c, 1, "Not found") + binaryReply(0x0a, 0, "")},
+	{"replies before a wrong magic are kept", []string{
+		binaryRequest(0x11, strings.Repeat("\x00", 8), "k", "") + binaryRequest(0x04, "", "k", "") +
+			strings.Repeat("x", 24)}, "", binaryReply(0x04, 0, "")},
+	{"no binary body above 1 GiB", []string{"\x80\x0e\x00\x01\x00\x00\x00\x00\x40\x00\x00\x01" +
+		strings.Repeat("\x00", 12) + "k"}, "", binaryReply(0x0e, 4, "Invalid arguments")},
 }
+
+// binaryRequest is a request of the binary protocol.
+func binaryRequest(opcode byte, extras, key, value string) string {
+	return "\x80" + string([]byte{opcode, 0, byte(len(key)), byte(len(extras)), 0, 0, 0, 0, 0, 0,
+		byte(len(extras) + len(key) + len(value))}) + strings.Repeat("\x00", 12) + extras + key + value
+}
+
+// binaryReply is a reply of the binary protocol without extras, key and CAS.
+func binaryReply(opcode, status byte, body string) string {
+	return "\x81" + string([]byte{opcode, 0, 0, 0, 0, 0, status, 0, 0, 0, byte(len(body))}) +
+		strings.Repeat("\x00", 12) + body
+}
+
+var binaryNoop = binaryRequest(0x0a, "", "", "")
 
 // sometimes is what memcached says instead when its background threads were faster.
 var sometimes = map[string]string{"flushed stays flushed": "STORED\r\nOK\r\nOK\r\nEND\r\n"}
