@@ -107,6 +107,10 @@ test-image: build ## Build the Dockerfile offline with buildah and look into the
 test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
 
+.PHONY: test-conformance
+test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source or MEMCACHED_SRC=/path, against our binary.
+	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -count=1 -v -timeout 20m ./test/conformance
+
 .PHONY: soak
 soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.
 	MEMKEEP_DIFF_COMMANDS=$(SOAK_COMMANDS) go test -count=1 -timeout 2h -v -run TestSameRepliesAsMemcached ./test/differential

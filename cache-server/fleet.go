@@ -39,7 +39,7 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	itemSize := flags.Int64("max-item-size", 1<<20, "largest item, in bytes")
 	connections := flags.Int("max-connections", 1024, "how many clients may be connected")
 	admin := flags.String("admin-commands", "", "admin commands that clients may use, comma-separated: "+
-		"any of FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns")
+		"any of FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns, StatsCachedump, LRUCrawler, Watch")
 	drain := flags.Duration("drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(stdout, "Usage: POD_IPS=<addresses> cache-server fleet --memory-bytes=N [flags]\n\n"+

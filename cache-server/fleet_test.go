@@ -139,11 +139,14 @@ func TestAFleetRefusesAllAdminCommandsUnlessListed(t *testing.T) {
 		p := startFleet(t, "10.211.0.1")
 		conn := dialFrom(t, "10.211.0.2", "10.211.0.1:11211", p)
 		for _, command := range []string{"flush_all", "cache_memlimit 64", "verbosity 1", "stats reset", "stats detail on",
-			"stats conns"} {
+			"stats conns", "stats cachedump"} {
 			name := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(command, " 64"), " 1"), " on")
 			exchange(t, conn, command+"\r\n", "CLIENT_ERROR "+name+" not allowed\r\n")
 		}
-		exchange(t, conn, "shutdown\r\n", "ERROR: shutdown not enabled\r\n")
+		exchange(t, conn, "shutdown\r\n", "SERVER_ERROR: shutdown not enabled\r\n")
+		exchange(t, conn, "watch fetchers\r\n", "CLIENT_ERROR watch commands not allowed\r\n")
+		exchange(t, conn, "lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
+		exchange(t, conn, "debugtime 5\r\n", "ERROR\r\n")
 	})
 }
 

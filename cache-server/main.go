@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -32,7 +33,11 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == debugName && (len(args) == 0 || args[0] != "fleet") {
+		args = append([]string{"--test-hooks"}, args...)
+	}
+	code := run(ctx, args, os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -53,7 +58,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		_, _ = fmt.Fprintf(stderr, "cache-server: %v\n", err)
 		return exitUsage
 	}
-	if err := plan.run(ctx); err != nil {
+	if plan.process.daemon && !isDaemon(getenv) {
+		code, err := startDaemon(ctx, stderr)
+		if err != nil {
+			plan.log.Error("Not started", "error", err)
+		}
+		return code
+	}
+	if err := plan.run(ctx, getenv); err != nil {
 		plan.log.Error("Stopped", "error", err)
 		return exitFailed
 	}

@@ -34,29 +34,50 @@ type plan struct {
 	refuseOwn    bool
 	drainTimeout time.Duration
 	cluster      *clusterFile // nil where clients discover nothing
+	binding      server.Binding
+	noEvict      bool
+	noCAS        bool
+	noDump       bool
+	perEvent     int
+	delimiter    byte
+	detail       bool
+	backlog      int
+	socketMask   uint32
+	testHooks    bool
+	extended     *extended
+	process      processPlan
 }
 
-// run serves until ctx ends, then drains.
-func (p *plan) run(ctx context.Context) error {
-	e, err := engine.New(engine.Config{MaxBytes: p.memory, MaxItemSize: int(p.maxItemSize)})
+// processPlan is what flags ask of the process itself.
+type processPlan struct {
+	user       string
+	daemon     bool
+	pidFile    string
+	portFile   string
+	coreDumps  bool
+	lockMemory bool
+}
+
+// run serves until ctx ends or a client asks for a stop, then drains.
+func (p *plan) run(ctx context.Context, getenv func(string) string) error {
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	e, srv, err := p.build(stop)
 	if err != nil {
-		return fmt.Errorf("make the engine: %w", err)
-	}
-	cfg := server.Config{
-		Engine: e, MaxItemSize: int(p.maxItemSize), MaxConnections: p.connections, MaxBudget: p.maxBudget,
-		AdminCommands: p.admin, RefuseOwnAddress: p.refuseOwn, Version: protocolVersion,
-		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
-	}
-	if p.cluster != nil {
-		cfg.Membership = p.cluster
-	}
-	srv, err := server.New(cfg)
-	if err != nil {
-		return fmt.Errorf("make the server: %w", err)
+		return err
 	}
 	caches, monitors, err := p.listen(ctx)
 	if err != nil {
 		return err
+	}
+	if err := p.announce(caches, getenv); err != nil {
+		return err
+	}
+	if p.process.pidFile != "" {
+		defer func() { _ = os.Remove(p.process.pidFile) }()
 	}
 	monitor := server.NewMonitor(srv, version)
 	var wg sync.WaitGroup
@@ -99,6 +120,79 @@ func (p *plan) run(ctx context.Context) error {
 	return err
 }
 
+// prepare does what must precede all memory and sockets.
+func (p *plan) prepare() error {
+	if p.process.coreDumps {
+		if err := raiseCoreLimit(); err != nil {
+			return err
+		}
+	}
+	if p.process.user != "" {
+		if err := becomeUser(p.process.user); err != nil {
+			return err
+		}
+	}
+	if p.process.lockMemory {
+		return lockMemory()
+	}
+	return nil
+}
+
+// build makes the engine and the server. stop is what a client's shutdown calls.
+func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
+	config := engine.Config{MaxBytes: p.memory, MaxItemSize: int(p.maxItemSize), NoEvict: p.noEvict}
+	var clock *testClock
+	if p.testHooks {
+		clock = newTestClock()
+		config.Now = clock.now
+	}
+	e, err := engine.New(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the engine: %w", err)
+	}
+	cfg := server.Config{
+		Engine: e, MaxItemSize: int(p.maxItemSize), MaxConnections: p.connections, MaxBudget: p.maxBudget,
+		AdminCommands: p.admin, RefuseOwnAddress: p.refuseOwn, Version: protocolVersion,
+		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
+		BindingProtocol: p.binding, DisableCAS: p.noCAS, NoDump: p.noDump,
+		PrefixDelimiter: p.delimiter, StatsDetail: p.detail, Shutdown: stop,
+	}
+	if p.cluster != nil {
+		cfg.Membership = p.cluster
+	}
+	if clock != nil {
+		cfg.MoveClock = clock.command
+	}
+	if ext := p.extended; ext != nil {
+		cfg.IdleTimeout, cfg.TrackSizes = ext.idleTimeout, ext.trackSizes
+		cfg.NoCrawler, cfg.WatcherBuffer = ext.noCrawler, int(ext.watcherBuffer)
+		cfg.CrawlerSleep, cfg.CrawlerLimit = ext.crawlerSleep, ext.crawlerLimit
+	}
+	srv, err := server.New(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the server: %w", err)
+	}
+	return e, srv, nil
+}
+
+// announce writes the files that others wait for, and lets a process that waits for this one go.
+func (p *plan) announce(caches []net.Listener, getenv func(string) string) error {
+	if p.process.portFile != "" {
+		if err := writeWhole(p.process.portFile, p.process.portFile+".lck", portLines(addressesOf(caches))); err != nil {
+			return err
+		}
+	}
+	if p.process.pidFile != "" {
+		if err := writePID(p.process.pidFile); err != nil {
+			return err
+		}
+	}
+	if p.process.daemon {
+		return detach(getenv, p.verbosity > 0)
+	}
+	return nil
+}
+
 // listen binds everything or nothing.
 func (p *plan) listen(ctx context.Context) (caches, monitors []net.Listener, err error) {
 	defer func() {
@@ -114,9 +208,14 @@ func (p *plan) listen(ctx context.Context) (caches, monitors []net.Listener, err
 			return caches, monitors, err
 		}
 		caches = append(caches, l)
+		if p.backlog > 0 {
+			if err := server.SetBacklog(l, p.backlog); err != nil {
+				return caches, monitors, fmt.Errorf("set the backlog of %s: %w", addr, err)
+			}
+		}
 	}
 	if p.socket != "" {
-		l, err := listenSocket(ctx, p.socket)
+		l, err := listenSocket(ctx, p.socket, p.socketMask)
 		if err != nil {
 			return caches, monitors, err
 		}
@@ -132,8 +231,8 @@ func (p *plan) listen(ctx context.Context) (caches, monitors []net.Listener, err
 	return caches, monitors, nil
 }
 
-// listenSocket binds a UNIX socket for its owner alone, in the place of one that nobody serves any more.
-func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+// listenSocket binds a UNIX socket in the place of one that nobody serves any more.
+func listenSocket(ctx context.Context, path string, mask uint32) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&os.ModeSocket == 0 {
 			return nil, fmt.Errorf("listen on %s: it exists and is no socket", path)
@@ -142,7 +241,7 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 			return nil, fmt.Errorf("remove the old socket: %w", err)
 		}
 	}
-	l, err := server.ListenUnix(ctx, path)
+	l, err := server.ListenUnix(ctx, path, mask)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,9 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -22,66 +23,18 @@ import (
 	"github.com/memkeep/memkeep/cache-server/server"
 )
 
-// maxItemSize is the largest that -I takes, as in memcached.
-const maxItemSize = 1 << 30
+const (
+	// maxItemSize is the largest that -I takes, as in memcached.
+	maxItemSize = 1 << 30
+	defaultPort = 11211
+)
 
-// standaloneFlags are the flags of a cache that runs by itself.
-type standaloneFlags struct {
-	set         *pflag.FlagSet
-	listen      []string
-	port        int
-	udpPort     int
-	socket      string
-	memory      int64
-	connections int
-	threads     int
-	itemSize    string
-	verbose     int
-	version     bool
-	help        bool
-	expose      bool
-	metrics     string
-	drain       time.Duration
-	cluster     string
-}
+// debugName is what memcached calls its build for tests: under it the test hooks are on, as in that build.
+const debugName = "memcached-debug"
 
-func newStandaloneFlags() *standaloneFlags {
-	f := &standaloneFlags{set: pflag.NewFlagSet("cache-server", pflag.ContinueOnError)}
-	f.set.SortFlags = false
-	f.set.IntVarP(&f.port, "port", "p", 11211, "TCP port to listen on")
-	f.set.StringVarP(&f.socket, "unix-socket", "s", "", "UNIX socket to listen on instead of TCP")
-	f.set.StringSliceVarP(&f.listen, "listen", "l", []string{"127.0.0.1"},
-		"addresses to listen on, comma-separated or repeated; each may have a port")
-	f.set.Int64VarP(&f.memory, "memory-limit", "m", 64, "memory for items and index, in mebibytes")
-	f.set.IntVarP(&f.connections, "conn-limit", "c", 1024, "how many clients may be connected")
-	f.set.IntVarP(&f.threads, "threads", "t", 0, "how many threads execute requests at once (default: as many as CPUs)")
-	f.set.StringVarP(&f.itemSize, "max-item-size", "I", "1m",
-		"largest item, in bytes or with k, m or g behind it; from 1k to 1g")
-	f.set.CountVarP(&f.verbose, "verbose", "v", "log more; never keys or values")
-	f.set.BoolVar(&f.expose, "expose", false, "listen on a wildcard or public address though strangers may reach it")
-	f.set.StringVar(&f.metrics, "metrics", "",
-		"address and port for /metrics, /healthz and /readyz, such as 127.0.0.1:9150")
-	f.set.DurationVar(&f.drain, "drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
-	f.set.StringVar(&f.cluster, "cluster-file", "",
-		"file of the cluster's members, one host|ip|port a line, told to clients that discover them; followed while\n"+
-			"it changes")
-	f.set.IntVarP(&f.udpPort, "udp-port", "U", 0, "only 0 is taken: there is no UDP")
-	f.set.BoolVarP(&f.version, "version", "V", false, "print the version and exit")
-	f.set.BoolVarP(&f.help, "help", "h", false, "print this help and exit")
-	return f
-}
-
-func (f *standaloneFlags) usage() string {
-	return fmt.Sprintf(`cache-server %s, a memcached-compatible cache (protocol of memcached %s)
-
-Usage: cache-server [flags]
-       cache-server fleet --help   for a pod of a fleet
-
-It listens on loopback unless -l says otherwise, speaks TCP and never UDP, and stops on SIGTERM or SIGINT after
-it has answered what it has read.
-
-Flags:
-%s`, version, protocolVersion, f.set.FlagUsages())
+// bindings are what -B takes.
+var bindings = map[string]server.Binding{
+	"auto": server.BindAuto, "ascii": server.BindASCII, "binary": server.BindBinary,
 }
 
 // planStandalone reads memcached's flags.
@@ -99,6 +52,9 @@ func planStandalone(ctx context.Context, args []string, stdout, stderr io.Writer
 	case f.version:
 		_, _ = fmt.Fprintf(stdout, "memkeep cache-server %s (memcached %s)\n", version, protocolVersion)
 		return nil, pflag.ErrHelp
+	case f.license:
+		_, _ = fmt.Fprint(stdout, "Copyright The Memkeep Authors. Licensed under the Apache License, Version 2.0.\n")
+		return nil, pflag.ErrHelp
 	case f.set.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q (cache-server -h lists the flags)", f.set.Arg(0))
 	}
@@ -110,6 +66,13 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	if err != nil {
 		return nil, err
 	}
+	ext, err := parseExtended(f.extended)
+	if err != nil {
+		return nil, err
+	}
+	if f.set.Changed("udp-port") && f.udpPort != 0 && !f.set.Changed("port") {
+		f.port = f.udpPort // as memcached has it
+	}
 	if limit := memoryLimit(os.DirFS("/")); limit > 0 {
 		debug.SetMemoryLimit(heapLimit(limit, f.memory<<20, itemSize, f.connections))
 	}
@@ -117,41 +80,117 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	if f.verbose > 0 {
 		level.Set(slog.LevelDebug)
 	}
+	p := &plan{
+		log:   slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		level: level, memory: f.memory << 20, maxItemSize: itemSize, connections: f.connections,
+		binding: bindings[f.protocol], noEvict: f.noEvict, noDump: f.noDump, socket: f.socket, backlog: f.backlog,
+		admin:     f.adminCommands(),
+		verbosity: f.verbose, drainTimeout: f.drain, testHooks: f.testHooks, extended: ext,
+		perEvent: f.requestsPerEvent(), noCAS: f.noCAS, delimiter: f.delimiter[0], detail: f.set.Changed("prefix-delimiter"),
+		process: processPlan{
+			user: f.user, daemon: f.daemon, pidFile: f.pidFile, coreDumps: f.coreDumps, lockMemory: f.lockMemory,
+			portFile: os.Getenv("MEMCACHED_PORT_FILENAME"),
+		},
+	}
+	if f.udpPort != 0 {
+		p.log.Warn("There is no UDP: nothing listens there", "port", f.udpPort)
+	}
+	if os.Getuid() == 0 && f.user == "" {
+		p.log.Warn("Running as root: give -u a user to become")
+	}
+	if p.socketMask, err = parseMask(f.socketMask); err != nil {
+		return nil, err
+	}
+	if err := f.settings(p, ext); err != nil {
+		return nil, err
+	}
+	return p, f.addresses(ctx, p)
+}
+
+// addresses resolves what is listened on.
+func (f *standaloneFlags) addresses(ctx context.Context, p *plan) (err error) {
+	if f.socket == "" {
+		if p.addresses, err = standaloneAddresses(ctx, f.listen, max(f.port, 0), f.expose); err != nil {
+			return err
+		}
+	}
+	if f.cluster != "" {
+		if p.cluster, err = openCluster(f.cluster, p.log); err != nil {
+			return err
+		}
+	}
+	if f.metrics == "" {
+		return nil
+	}
+	monitor, err := netip.ParseAddrPort(f.metrics)
+	if err != nil {
+		return fmt.Errorf("--metrics is %q: write an IP address and a port, such as 127.0.0.1:9150", f.metrics)
+	}
+	if p.monitor, err = standaloneAddresses(ctx, []string{monitor.String()}, 0, f.expose); err != nil {
+		return fmt.Errorf("--metrics: %w", err)
+	}
+	return nil
+}
+
+// settings fills in what stats settings tells, and how many threads there are.
+func (f *standaloneFlags) settings(p *plan, ext *extended) error {
 	threads := f.threads
 	if threads > 0 {
 		runtime.GOMAXPROCS(threads)
 	} else {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &plan{
-		log:   slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
-		level: level, memory: f.memory << 20, maxItemSize: itemSize, connections: f.connections,
-		socket: f.socket, admin: server.AllAdminCommands, verbosity: f.verbose, drainTimeout: f.drain,
-		settings: server.Settings{
-			Port: f.port, Interface: strings.Join(f.listen, ","), Socket: f.socket, Threads: threads,
-		},
+	factor, err := strconv.ParseFloat(f.factor, 64)
+	if err != nil || factor <= 1 || factor > 1<<20 {
+		return fmt.Errorf("-f is %q: it must be a number above 1", f.factor)
+	}
+	minSize, err := strconv.ParseInt(f.minSize, 10, 32)
+	if err != nil || minSize < 1 {
+		return fmt.Errorf("-n is %q: it must be a number of at least 1", f.minSize)
+	}
+	p.settings = server.Settings{
+		Port: f.port, Interface: strings.Join(f.listen, ","), Socket: f.socket, Threads: threads,
+		Umask: strconv.FormatUint(uint64(p.socketMask), 8), Given: ext.given,
+		NoEvict: f.noEvict, Backlog: f.backlog, PerEvent: f.perEvent,
+		SlabFactor: factor, SlabMinSize: int(minSize), SlabChunkMax: int(ext.chunkMax),
+		NoMaintainer: ext.noMaintainer,
 	}
 	if f.socket != "" {
 		p.settings.Port, p.settings.Interface = 0, ""
-	} else if p.addresses, err = standaloneAddresses(ctx, f.listen, f.port, f.expose); err != nil {
-		return nil, err
+	} else if !f.set.Changed("listen") {
+		p.settings.Interface = f.listen[0]
 	}
-	if f.cluster != "" {
-		if p.cluster, err = openCluster(f.cluster, p.log); err != nil {
-			return nil, err
-		}
+	return nil
+}
+
+// requestsPerEvent is the limit if one was asked for: the server has fairness of its own.
+func (f *standaloneFlags) requestsPerEvent() int {
+	if f.set.Changed("max-reqs-per-event") {
+		return f.perEvent
 	}
-	if f.metrics == "" {
-		return p, nil
+	return 0
+}
+
+// adminCommands are all but those that were turned off.
+func (f *standaloneFlags) adminCommands() []server.AdminCommand {
+	refused := map[server.AdminCommand]bool{
+		server.AdminFlushAll: f.noFlush, server.AdminStatsDetail: f.noDump, server.AdminStatsCachedump: f.noDump,
+		server.AdminWatch: f.noWatch,
 	}
-	monitor, err := netip.ParseAddrPort(f.metrics)
-	if err != nil {
-		return nil, fmt.Errorf("--metrics is %q: write an IP address and a port, such as 127.0.0.1:9150", f.metrics)
+	all := slices.Clone(server.AllAdminCommands)
+	if f.shutdown {
+		all = append(all, server.AdminShutdown)
 	}
-	if p.monitor, err = standaloneAddresses(ctx, []string{monitor.String()}, 0, f.expose); err != nil {
-		return nil, fmt.Errorf("--metrics: %w", err)
+	return slices.DeleteFunc(all, func(c server.AdminCommand) bool { return refused[c] })
+}
+
+// parseMask reads the access to a UNIX socket.
+func parseMask(text string) (uint32, error) {
+	mask, err := strconv.ParseUint(text, 8, 16)
+	if err != nil || mask > 0o777 {
+		return 0, fmt.Errorf("-a is %q: write three octal digits, such as 700", text)
 	}
-	return p, nil
+	return uint32(mask), nil
 }
 
 // check refuses values that cannot work and returns the size of the largest item.
@@ -160,22 +199,48 @@ func (f *standaloneFlags) check() (int64, error) {
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("-I: %w", err)
-	case f.udpPort != 0:
-		return 0, errors.New("-U: there is no UDP: it made memcached an amplifier of attacks")
-	case f.port < 1 || f.port > 1<<16-1:
-		return 0, fmt.Errorf("-p is %d: it must be from 1 to 65535", f.port)
+	case f.port < -1 || f.port > 1<<16-1:
+		return 0, fmt.Errorf("-p is %d: it must be from 1 to 65535, or -1 for a free port", f.port)
+	case f.port == 0 && f.socket == "":
+		return 0, errors.New("-p is 0, which is no TCP, and there is no -s: nobody could connect")
+	case f.udpPort < -1 || f.udpPort > 1<<16-1:
+		return 0, fmt.Errorf("-U is %d: it must be from 0 to 65535", f.udpPort)
 	case f.memory < 1 || f.memory > 1<<30:
 		return 0, fmt.Errorf("-m is %d: it must be from 1 to %d mebibytes", f.memory, 1<<30)
 	case f.connections < 1 || f.connections > 1<<20:
 		return 0, fmt.Errorf("-c is %d: it must be from 1 to %d", f.connections, 1<<20)
 	case f.set.Changed("threads") && f.threads < 1:
 		return 0, fmt.Errorf("-t is %d: it must be at least 1", f.threads)
+	case f.perEvent < 1:
+		return 0, fmt.Errorf("-R is %d: it must be at least 1", f.perEvent)
+	case f.backlog < 0:
+		return 0, fmt.Errorf("-b is %d: it must not be negative", f.backlog)
+	case len(f.delimiter) != 1:
+		return 0, fmt.Errorf("-D is %q: it must be one character", f.delimiter)
+	case f.drain <= 0:
+		return 0, fmt.Errorf("--drain-timeout is %s: it must be positive", f.drain)
 	case itemSize < engine.MinItemSize || itemSize > maxItemSize:
 		return 0, fmt.Errorf("-I is %d: it must be from %d to %d bytes", itemSize, engine.MinItemSize, maxItemSize)
 	case itemSize > f.memory<<20/2:
 		return 0, fmt.Errorf("-I is %d: it may be at most half of -m, %d", itemSize, f.memory<<20/2)
-	case f.drain <= 0:
-		return 0, fmt.Errorf("--drain-timeout is %s: it must be positive", f.drain)
 	}
-	return itemSize, nil
+	return itemSize, f.refuse()
+}
+
+// refuse turns down what would promise something that is not there.
+func (f *standaloneFlags) refuse() error {
+	switch {
+	case f.sasl:
+		return errors.New("-S: there is no authentication yet, and a server that was asked for it must not serve without it")
+	case f.authFile != "":
+		return errors.New("-Y: there is no authentication yet, and a server that was asked for it must not serve without it")
+	case f.tls:
+		return errors.New("-Z: " + noTLS)
+	case f.memoryFile != "":
+		return errors.New("-e: restarts from a file are not there yet")
+	}
+	if _, ok := bindings[f.protocol]; !ok {
+		return fmt.Errorf("-B is %q: it must be ascii, binary or auto", f.protocol)
+	}
+	return nil
 }

@@ -45,6 +45,7 @@ var (
 	adminCommands = []v1alpha1.AdminCommand{
 		v1alpha1.AdminFlushAll, v1alpha1.AdminCacheMemlimit, v1alpha1.AdminVerbosity,
 		v1alpha1.AdminStatsReset, v1alpha1.AdminStatsDetail, v1alpha1.AdminStatsConns,
+		v1alpha1.AdminStatsCachedump, v1alpha1.AdminLRUCrawler, v1alpha1.AdminWatch,
 	}
 )
 

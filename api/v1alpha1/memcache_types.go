@@ -99,23 +99,26 @@ type EngineSpec struct {
 	// Absent or empty means none.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=0
-	// +kubebuilder:validation:MaxItems=6
+	// +kubebuilder:validation:MaxItems=9
 	// +optional
 	AdminCommands []AdminCommand `json:"adminCommands,omitempty"`
 }
 
 // AdminCommand is a memcached command that changes or reveals more than one item.
-// +kubebuilder:validation:Enum=FlushAll;CacheMemlimit;Verbosity;StatsReset;StatsDetail;StatsConns
+// +kubebuilder:validation:Enum=FlushAll;CacheMemlimit;Verbosity;StatsReset;StatsDetail;StatsConns;StatsCachedump;LRUCrawler;Watch
 type AdminCommand string
 
 // The administrative commands.
 const (
-	AdminFlushAll      AdminCommand = "FlushAll"
-	AdminCacheMemlimit AdminCommand = "CacheMemlimit"
-	AdminVerbosity     AdminCommand = "Verbosity"
-	AdminStatsReset    AdminCommand = "StatsReset"
-	AdminStatsDetail   AdminCommand = "StatsDetail"
-	AdminStatsConns    AdminCommand = "StatsConns"
+	AdminFlushAll       AdminCommand = "FlushAll"
+	AdminCacheMemlimit  AdminCommand = "CacheMemlimit"
+	AdminVerbosity      AdminCommand = "Verbosity"
+	AdminStatsReset     AdminCommand = "StatsReset"
+	AdminStatsDetail    AdminCommand = "StatsDetail"
+	AdminStatsConns     AdminCommand = "StatsConns"
+	AdminStatsCachedump AdminCommand = "StatsCachedump"
+	AdminLRUCrawler     AdminCommand = "LRUCrawler"
+	AdminWatch          AdminCommand = "Watch"
 )
 
 // MemcacheStatus is what the operator saw last.

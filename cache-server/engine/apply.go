@@ -288,6 +288,9 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 	if len(w.key) > MaxKeyLen || w.itemSize() > p.e.maxItem {
 		return p.refuse(m, w.hash, TooLarge, now), 0, false
 	}
+	if hd == nil && p.e.full.Load() && p.sparing() {
+		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
+	}
 	if hd != nil && w.src.a == nil {
 		if p.overwrite(slotRef(*at.slot), hd, w, now) {
 			p.use(at, hd, now)
@@ -386,6 +389,7 @@ func (p *partition) refuse(m *Mutation, h uint64, outcome Outcome, now int64) Re
 		p.n.tooLarge++
 	} else {
 		p.n.outOfMemory++
+		p.e.full.Store(p.e.noEvict)
 	}
 	if p.closed {
 		return Result{Outcome: outcome}

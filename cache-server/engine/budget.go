@@ -34,7 +34,7 @@ func (e *Engine) gather(count int) unit {
 			got++
 			continue
 		}
-		if !e.evictSomewhere() {
+		if e.noEvict || !e.evictSomewhere() {
 			e.ungather(list)
 			return 0
 		}

@@ -23,6 +23,9 @@ type Config struct {
 	// Now is the engine's clock in whole seconds. It must never step back. Nil means the real clock:
 	// Unix seconds at the start, carried on by monotonic time, so that it never jumps with wall time.
 	Now func() int64
+	// NoEvict has mutations end with OutOfMemory where room could only be made by evicting. A budget that falls
+	// evicts all the same.
+	NoEvict bool
 }
 
 // Item is what is known of a stored item besides its key and value.

@@ -47,6 +47,12 @@ type Engine struct {
 	second atomic.Int64 // the real clock's second, kept by the keeper
 	epoch  int64        // expiry times are kept as seconds after it
 
+	noEvict bool
+	// full tells that room was last asked for in vain and that nothing has gone since, where nothing is evicted:
+	// so that what is refused in one partition is not taken in the next.
+	full    atomic.Bool
+	onEvict atomic.Pointer[func(key []byte, it *Item)]
+
 	// big lets one mutation at a time gather room from all partitions.
 	big    sync.Mutex
 	keeper keeper
@@ -67,7 +73,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		arena: a, key: newHashKey(), maxItem: cfg.MaxItemSize, clock: cfg.Now, start: time.Now(),
+		arena: a, key: newHashKey(), maxItem: cfg.MaxItemSize, clock: cfg.Now, noEvict: cfg.NoEvict, start: time.Now(),
 		parts: make([]partition, count),
 	}
 	e.pool.a, e.pool.parts = a, int64(count)
@@ -116,6 +122,16 @@ func geometry(budget int64) (shift uint, count int) {
 		count /= 2
 	}
 	return shift, count
+}
+
+// OnEvict has fn called for every item that is evicted from now on; nil ends that. fn runs under a lock: it must
+// not wait, call the engine, or keep key or it.
+func (e *Engine) OnEvict(fn func(key []byte, it *Item)) {
+	if fn == nil {
+		e.onEvict.Store(nil)
+		return
+	}
+	e.onEvict.Store(&fn)
 }
 
 // Close ends the keeper and frees the memory, or leaves that to the last Snapshot that is held. Gets then

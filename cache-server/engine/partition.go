@@ -142,7 +142,11 @@ func (p *partition) ensure(count int, now int64) bool {
 	p.wanted = count
 	defer func() { p.wanted = 0 }()
 	for p.spares < count {
-		if !p.fetch() && !p.reclaim(64, now) {
+		if p.fetch() {
+			continue
+		}
+		if p.laps > maxLaps && p.sparing() || !p.reclaim(64, now) {
+			p.laps = 0
 			return false
 		}
 	}
@@ -192,6 +196,9 @@ func (p *partition) dropItem(r ref) {
 	p.n.items--
 	p.n.bytes -= p.a.itemSize(r, p.a.header(r))
 	p.killItem(r)
+	if p.e.noEvict {
+		p.e.full.Store(false)
+	}
 }
 
 // indexRoom makes sure that one more entry finds room in the index.

@@ -130,6 +130,11 @@ func (p *pool) shed() (over, done bool) {
 	return true, true
 }
 
+// over tells whether more is used than the budget allows.
+func (p *pool) over() bool {
+	return p.room.Load() < 0
+}
+
 func (p *pool) setBudget(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -151,7 +151,10 @@ func (p *partition) endDrain() {
 
 // judge decides on one live record of a segment that is to be emptied.
 func (p *partition) judge(r ref, d *unitDesc, now int64) {
-	force := p.laps >= maxLaps
+	force, spare := p.laps >= maxLaps, p.sparing()
+	if spare {
+		force = false
+	}
 	h := p.a.header(r)
 	if h.bits&bitFragment != 0 {
 		// A fragment follows its item, and stands in the way only of a last resort.
@@ -172,6 +175,7 @@ func (p *partition) judge(r ref, d *unitDesc, now int64) {
 	case p.gone(h, now):
 		p.countReclaimed(h)
 		p.removeItem(at)
+	case spare:
 	case force:
 		p.evict(at)
 	case d.queue == queueSmall && freq >= promoteFreq:
@@ -186,8 +190,19 @@ func (p *partition) judge(r ref, d *unitDesc, now int64) {
 	}
 }
 
+// sparing tells whether nothing may be evicted: that was asked for, and the budget has not fallen.
+func (p *partition) sparing() bool {
+	return p.e.noEvict && !p.e.pool.over()
+}
+
 func (p *partition) evict(at place) {
 	p.n.evictions++
+	if fn := p.e.onEvict.Load(); fn != nil {
+		r := slotRef(*at.slot)
+		h := p.a.header(r)
+		it := p.item(r, h)
+		(*fn)(p.a.key(r, h), &it)
+	}
 	if p.a.header(slotRef(*at.slot)).bits&bitFetched == 0 {
 		p.n.evictedUnfetched++
 	}

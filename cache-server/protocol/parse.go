@@ -46,7 +46,7 @@ func Parse(line []byte, r *Request) {
 	case "delete":
 		parseDelete(&w, r)
 	default:
-		parseAdmin(&w, r)
+		parseAdmin(&w, rest, r)
 	}
 }
 
@@ -170,7 +170,7 @@ func parseDelete(w *words, r *Request) {
 }
 
 // parseAdmin reads the commands that have no key.
-func parseAdmin(w *words, r *Request) {
+func parseAdmin(w *words, rest []byte, r *Request) {
 	switch string(w.word[0]) {
 	case "flush_all":
 		parseFlushAll(w, r)
@@ -188,9 +188,11 @@ func parseAdmin(w *words, r *Request) {
 		parseWords(w, r, Shutdown)
 	case "watch":
 		parseWords(w, r, Watch)
-		r.NoReply = w.noReply()
+		r.NoReply, r.Rest = w.noReply(), rest
 	case "config":
 		parseConfig(w, r)
+	case "debugtime":
+		parseWords(w, r, Debugtime)
 	case "lru_crawler":
 		parseWords(w, r, LRUCrawler)
 	default:

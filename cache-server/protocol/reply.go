@@ -27,9 +27,20 @@ const (
 	ReplyReadMemory   = "SERVER_ERROR out of memory reading request\r\n"
 	ReplyWriteMemory  = "SERVER_ERROR out of memory writing get response\r\n"
 	ReplyTooManyConns = "ERROR Too many open connections\r\n"
-	ReplyNoShutdown   = "ERROR: shutdown not enabled\r\n"
+	ReplyNoShutdown   = "SERVER_ERROR: shutdown not enabled\r\n"
+	ReplyBadShutdown  = "CLIENT_ERROR invalid shutdown mode\r\n"
 	ReplyNoWatch      = "CLIENT_ERROR watch commands not allowed\r\n"
 	ReplyNoCrawler    = "CLIENT_ERROR lru crawler disabled\r\n"
+	ReplyNoMetadump   = "ERROR metadump not allowed\r\n"
+	ReplyNoMgdump     = "ERROR key dump not allowed\r\n"
+	ReplyCrawlerBusy  = "BUSY currently processing crawler request\r\n"
+	ReplyBadClass     = "BADCLASS invalid class id\r\n"
+	ReplySleepLong    = "CLIENT_ERROR sleep must be one second or less\r\n"
+	ReplyMetaEnd      = "EN\r\n"
+	ReplyBadLine      = "CLIENT_ERROR bad command line\r\n"
+	ReplyBadSlab      = "CLIENT_ERROR Illegal slab id\r\n"
+	ReplyManyWatchers = "WATCHER_TOO_MANY log watcher limit reached\r\n"
+	ReplyNoWatcher    = "WATCHER_FAILED failed to add log watcher\r\n"
 	ReplyLimitSmall   = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"
 	ReplyLimitUnit    = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
 	ReplyLimitFailed  = "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n"
@@ -52,6 +63,24 @@ func AppendNotAllowed(dst []byte, command string) []byte {
 	dst = append(dst, "CLIENT_ERROR "...)
 	dst = append(dst, command...)
 	return append(dst, " not allowed\r\n"...)
+}
+
+// AppendPipelined appends the refusal of a command that must be the first of its batch.
+func AppendPipelined(dst []byte, command string) []byte {
+	dst = append(dst, "ERROR cannot pipeline other commands before "...)
+	dst = append(dst, command...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendDumpedItem appends one line of stats cachedump. expires is in Unix seconds, 0 for never.
+func AppendDumpedItem(dst, key []byte, size int, expires int64) []byte {
+	dst = append(dst, "ITEM "...)
+	dst = append(dst, key...)
+	dst = append(dst, " ["...)
+	dst = strconv.AppendInt(dst, int64(size), 10)
+	dst = append(dst, " b; "...)
+	dst = strconv.AppendInt(dst, expires, 10)
+	return append(dst, " s]\r\n"...)
 }
 
 // AppendStat appends one line of statistics.

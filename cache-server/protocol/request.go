@@ -65,6 +65,8 @@ const (
 	Watch
 	// LRUCrawler steers or dumps through the crawler.
 	LRUCrawler
+	// Debugtime moves the clock, in tests.
+	Debugtime
 	// Quit closes the connection.
 	Quit
 	// Foreign is a line of another protocol: the connection must be closed and nothing after it executed.
@@ -115,7 +117,9 @@ type Request struct {
 	// Number is the delta of Incr and Decr, the level of Verbosity, the mebibytes of CacheMemlimit, the bytes
 	// that follow ConfigSet, their line end not included.
 	Number uint64
-	// Args are the words after stats, shutdown, watch and lru_crawler, as far as they matter.
+	// Rest is what follows watch: words, to be taken one by one with NextToken.
+	Rest []byte
+	// Args are the words after stats, shutdown, watch, debugtime and lru_crawler, as far as they matter.
 	Args [3][]byte
 	// NArgs is how many words there are, those beyond Args included.
 	NArgs int

@@ -201,6 +201,7 @@ func (l *loop) adopt(fd int, local bool) {
 		*c = conn{s: l.s, l: l, fd: fd, local: local, id: l.s.nextID.Add(1), suffix: firstSuffix}
 		c.lastCommand.Store(l.s.engine.Now())
 	})
+	l.s.logConn(c, true)
 	if err := epollSet(l.epfd, unix.EPOLL_CTL_ADD, fd, watched, c.place); err != nil {
 		l.s.log.Warn("Connection closed, it cannot be watched", "error", err)
 		c.ending = true

@@ -14,17 +14,24 @@ type AdminCommand string
 
 // The admin commands, named as in the Memcache object's engine.adminCommands.
 const (
-	AdminFlushAll      AdminCommand = "FlushAll"
-	AdminCacheMemlimit AdminCommand = "CacheMemlimit"
-	AdminVerbosity     AdminCommand = "Verbosity"
-	AdminStatsReset    AdminCommand = "StatsReset"
-	AdminStatsDetail   AdminCommand = "StatsDetail"
-	AdminStatsConns    AdminCommand = "StatsConns"
+	AdminFlushAll       AdminCommand = "FlushAll"
+	AdminCacheMemlimit  AdminCommand = "CacheMemlimit"
+	AdminVerbosity      AdminCommand = "Verbosity"
+	AdminStatsReset     AdminCommand = "StatsReset"
+	AdminStatsDetail    AdminCommand = "StatsDetail"
+	AdminStatsConns     AdminCommand = "StatsConns"
+	AdminStatsCachedump AdminCommand = "StatsCachedump"
+	AdminLRUCrawler     AdminCommand = "LRUCrawler"
+	AdminWatch          AdminCommand = "Watch"
 )
 
-// AllAdminCommands lists every admin command.
+// AdminShutdown lets a client stop the server. A fleet never allows it: there the operator says what runs.
+const AdminShutdown AdminCommand = "Shutdown"
+
+// AllAdminCommands lists every admin command that a fleet may allow.
 var AllAdminCommands = []AdminCommand{
 	AdminFlushAll, AdminCacheMemlimit, AdminVerbosity, AdminStatsReset, AdminStatsDetail, AdminStatsConns,
+	AdminStatsCachedump, AdminLRUCrawler, AdminWatch,
 }
 
 // ParseAdminCommands reads a comma-separated list of names. An empty list allows nothing.

@@ -160,7 +160,7 @@ func (c *conn) binaryTouch(r *protocol.Request) {
 	*m = engine.Mutation{
 		Verb: engine.Touch, Key: r.Key, Expires: protocol.BinaryDeadline(r.Binary.Exptime, c.s.engine.Now()),
 	}
-	result := c.s.engine.Apply(m)
+	result := c.mutate(m)
 	hit := result.Outcome == engine.Touched
 	c.countGet(r.Key, hit, true)
 	if !hit {
@@ -181,7 +181,7 @@ func (c *conn) binaryArithmetic(r *protocol.Request) {
 		m.Vivify, m.Initial = true, r.Binary.Initial
 		m.VivifyExpires = protocol.BinaryDeadline(exptime, c.s.engine.Now())
 	}
-	result := c.s.engine.Apply(m)
+	result := c.mutate(m)
 	switch result.Outcome {
 	case engine.Stored:
 		if !result.Created { // what was created is neither a hit nor a miss, as in memcached
@@ -209,7 +209,7 @@ func (c *conn) binaryDelete(r *protocol.Request) {
 	}
 	m := &c.ws.mutation
 	*m = engine.Mutation{Verb: engine.Delete, Key: r.Key, CAS: r.CAS}
-	switch c.s.engine.Apply(m).Outcome {
+	switch c.mutate(m).Outcome {
 	case engine.Deleted:
 		c.ws.tally[deleteHits]++
 		c.binaryOK(r, 0)

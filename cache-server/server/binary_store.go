@@ -28,7 +28,7 @@ func (c *conn) applyBinary(r *protocol.Request, value []byte) {
 		Verb: binaryVerb(r), Key: r.Key, Value: value, Flags: r.Flags, CAS: r.CAS,
 		Expires: protocol.BinaryDeadline(r.Binary.Exptime, c.s.engine.Now()),
 	}
-	result := c.s.engine.Apply(m)
+	result := c.mutate(m)
 	if m.Verb == engine.CompareAndSwap {
 		c.countCAS(result.Outcome)
 	}

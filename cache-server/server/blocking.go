@@ -31,6 +31,7 @@ func (s *Server) admitConn(nc net.Conn) {
 		s.refuseConn(nc, reason)
 		return
 	}
+	s.logConn(c, true)
 	go c.serve()
 }
 
@@ -60,6 +61,7 @@ func (s *Server) forget(c *conn) {
 func (c *conn) serve() {
 	defer c.s.forget(c)
 	defer func() {
+		c.s.logConn(c, false)
 		_ = c.nc.Close()
 		c.giveUp()
 	}()

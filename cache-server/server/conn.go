@@ -63,6 +63,7 @@ type conn struct {
 	roomRead int // size that it could have had
 
 	lastCommand atomic.Int64 // engine seconds, for stats conns and idleness
+	ended       uint8        // why it ends, for watch
 }
 
 // step lets a connection do on its loop what it can. False means that it has ended. It may have left the loop
@@ -202,6 +203,9 @@ func (c *conn) dropWorkspace() {
 // closing notes why the server closes a connection.
 func (c *conn) closing(reason string) {
 	c.s.closes[reason].Add(1)
+	if c.ended = endError; reason == reasonIdle {
+		c.ended = endIdle
+	}
 	c.s.log.Debug("Connection closed", "reason", reason, "peer", c.peer())
 }
 

@@ -77,6 +77,7 @@ func (c *conn) textRequest(in []byte) (complete, proceed bool) {
 // worth telling, but once a second is enough: whoever connects must not be able to flood the log.
 func (c *conn) closeForeign(name string) bool {
 	c.s.closes[reasonForeign].Add(1)
+	c.ended = endError
 	tell := c.s.log.Debug
 	now := time.Now().Unix()
 	if last := c.s.foreignAt.Load(); last != now && c.s.foreignAt.CompareAndSwap(last, now) {
@@ -116,7 +117,7 @@ func (c *conn) command(r *protocol.Request) bool {
 	case protocol.Version:
 		c.ws.out = protocol.AppendLine(c.ws.out, "VERSION "+c.s.cfg.Version)
 	case protocol.Stats:
-		c.stats(r)
+		return c.stats(r)
 	case protocol.FlushAll:
 		c.flushAll(r)
 	case protocol.Verbosity:
@@ -127,15 +128,13 @@ func (c *conn) command(r *protocol.Request) bool {
 	case protocol.ConfigGet, protocol.ConfigSet, protocol.ConfigDelete:
 		c.config(r)
 	case protocol.Shutdown:
-		c.reply(r, protocol.ReplyNoShutdown)
+		return c.shutdown(r)
 	case protocol.Watch:
-		c.reply(r, protocol.ReplyNoWatch)
+		return c.watch(r)
 	case protocol.LRUCrawler:
-		if r.NArgs == 0 {
-			c.reply(r, protocol.ReplyError)
-		} else {
-			c.reply(r, protocol.ReplyNoCrawler)
-		}
+		return c.lruCrawler(r)
+	case protocol.Debugtime:
+		c.debugtime(r)
 	case protocol.Quit:
 		return false
 	case protocol.Foreign:
@@ -166,6 +165,8 @@ func (c *conn) refusedAdmin(r *protocol.Request) bool {
 			admin, name = AdminStatsDetail, "stats detail"
 		case "conns":
 			admin, name = AdminStatsConns, "stats conns"
+		case "cachedump":
+			admin, name = AdminStatsCachedump, "stats cachedump"
 		}
 	default:
 	}
@@ -185,7 +186,7 @@ func (c *conn) arithmetic(r *protocol.Request) {
 	if r.Command == protocol.Decr {
 		m.Verb, hits, misses = engine.Decrement, decrHits, decrMisses
 	}
-	result := c.s.engine.Apply(m)
+	result := c.mutate(m)
 	switch result.Outcome {
 	case engine.Stored:
 		c.ws.tally[hits]++
@@ -206,7 +207,7 @@ func (c *conn) touch(r *protocol.Request) {
 	m := &c.ws.mutation
 	*m = engine.Mutation{Verb: engine.Touch, Key: r.Key, Expires: protocol.Deadline(r.Exptime, c.s.engine.Now())}
 	c.ws.tally[cmdTouch]++
-	if c.s.engine.Apply(m).Outcome == engine.Touched {
+	if c.mutate(m).Outcome == engine.Touched {
 		c.ws.tally[touchHits]++
 		c.reply(r, protocol.ReplyTouched)
 		return
@@ -221,7 +222,7 @@ func (c *conn) delete(r *protocol.Request) {
 	}
 	m := &c.ws.mutation
 	*m = engine.Mutation{Verb: engine.Delete, Key: r.Key}
-	if c.s.engine.Apply(m).Outcome == engine.Deleted {
+	if c.mutate(m).Outcome == engine.Deleted {
 		c.ws.tally[deleteHits]++
 		c.reply(r, protocol.ReplyDeleted)
 		return

@@ -79,7 +79,7 @@ func validKeys(keys []byte) ([]byte, bool) {
 func (c *conn) touchOnly(key []byte, deadline int64) {
 	m := &c.ws.mutation
 	*m = engine.Mutation{Verb: engine.Touch, Key: key, Expires: deadline}
-	c.countGet(key, c.s.engine.Apply(m).Outcome == engine.Touched, true)
+	c.countGet(key, c.mutate(m).Outcome == engine.Touched, true)
 }
 
 func (c *conn) countGet(key []byte, hit, touches bool) {

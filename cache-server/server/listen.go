@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -35,9 +36,25 @@ func Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
 	return l, nil
 }
 
-// ListenUnix binds a UNIX socket that its owner alone may use.
-func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
-	old := unix.Umask(0o077)
+// SetBacklog changes how many connections may wait to be accepted: to listen once more on a socket that listens
+// does only that.
+func SetBacklog(l net.Listener, backlog int) error {
+	socket, ok := l.(syscall.Conn)
+	if !ok {
+		return syscall.ENOTSUP
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var listenErr error
+	err = raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), backlog) })
+	return errors.Join(err, listenErr)
+}
+
+// ListenUnix binds a UNIX socket with the given access, such as 0o700 for its owner alone.
+func ListenUnix(ctx context.Context, path string, access uint32) (net.Listener, error) {
+	old := unix.Umask(int(^access & 0o777))
 	defer unix.Umask(old)
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "unix", path)

@@ -214,6 +214,7 @@ func (l *loop) enqueue(c *conn) {
 
 // close ends a connection.
 func (l *loop) close(c *conn) {
+	l.s.logConn(c, false)
 	c.giveUp()
 	if c.inHurry {
 		l.hurried = deleteConn(l.hurried, c)

@@ -15,11 +15,12 @@ import (
 // maxPrefixes bounds how many prefixes stats detail keeps: clients choose them.
 const maxPrefixes = 4096
 
-// prefixes counts commands by what stands before the first colon of their keys, while stats detail is on.
+// prefixes counts commands by what stands before the first delimiter of their keys, while stats detail is on.
 type prefixes struct {
-	enabled atomic.Bool
-	mu      sync.Mutex
-	byName  map[string]*prefixCounts
+	delimiter byte
+	enabled   atomic.Bool
+	mu        sync.Mutex
+	byName    map[string]*prefixCounts
 }
 
 type prefixCounts struct {
@@ -27,7 +28,7 @@ type prefixCounts struct {
 }
 
 func (p *prefixes) record(key []byte, count func(*prefixCounts)) {
-	i := bytes.IndexByte(key, ':')
+	i := bytes.IndexByte(key, p.delimiter)
 	if i < 0 {
 		return
 	}

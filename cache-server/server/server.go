@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,27 @@ type Config struct {
 	Authenticator Authenticator
 	// Membership is what clients discover about the cluster. Nil means that there is nothing to discover.
 	Membership Membership
+	// DisableCAS shows 0 in place of each item's version.
+	DisableCAS bool
+	// PrefixDelimiter ends a key's prefix in stats detail; 0 means a colon.
+	PrefixDelimiter byte
+	// StatsDetail turns stats detail on from the start.
+	StatsDetail bool
+	// NoDump refuses the dumps of the crawler in memcached's words.
+	NoDump bool
+	// NoCrawler has the crawler's commands refused until lru_crawler enable.
+	NoCrawler bool
+	// CrawlerSleep and CrawlerLimit are what lru_crawler sleep and tocrawl are at the start.
+	CrawlerSleep, CrawlerLimit int64
+	// TrackSizes counts items by their size for stats sizes.
+	TrackSizes bool
+	// WatcherBuffer bounds what waits for one client of watch, in bytes; 0 means DefaultWatcherBuffer.
+	WatcherBuffer int
+	// Shutdown is called by the shutdown command where that is allowed.
+	Shutdown func()
+	// MoveClock stops the clock, lets it run or moves it by seconds, for debugtime. Nil, as it must be but in
+	// tests, means that there is no such command.
+	MoveClock func(pause, resume bool, seconds int64)
 }
 
 // Timeouts bound how long the server waits for clients that hold its memory.
@@ -98,6 +120,9 @@ type Server struct {
 	refusals    reasonCounts
 	closes      reasonCounts
 	detail      prefixes
+	classes     slabClasses
+	crawler     crawler
+	watchers    watchers
 	verbosity   atomic.Int64
 	accepted    atomic.Uint64
 	acceptErrs  atomic.Uint64
@@ -159,8 +184,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Timeouts.Budget == 0 {
 		cfg.Timeouts.Budget = defaultBudgetWait
 	}
+	cfg.WatcherBuffer = cmp.Or(cfg.WatcherBuffer, DefaultWatcherBuffer)
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, engine: cfg.Engine, started: time.Now(),
+		cfg: cfg, log: cfg.Logger, classes: newSlabClasses(&cfg.Settings), engine: cfg.Engine, started: time.Now(),
 		engineStart: cfg.Engine.Now(),
 		transfer:    newBudget(cfg.TransferBytes),
 		refusals:    newReasonCounts(refusalReasons), closes: newReasonCounts(closeReasons),
@@ -168,6 +194,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // connections have no caller
 	s.verbosity.Store(int64(cfg.Verbosity))
+	s.detail.delimiter = cmp.Or(cfg.PrefixDelimiter, ':')
+	s.detail.enabled.Store(cfg.StatsDetail)
+	s.crawler.enabled.Store(!cfg.NoCrawler && s.allowed(AdminLRUCrawler))
+	s.crawler.sleep.Store(cfg.CrawlerSleep)
+	s.crawler.limit.Store(cfg.CrawlerLimit)
 	return s, nil
 }
 

@@ -27,7 +27,7 @@ func TestConversations(t *testing.T) {
 		{"a wrong end of data is an error and the line goes on", "set k 0 0 1\r\nxyz\r\n",
 			"CLIENT_ERROR bad data chunk\r\nERROR\r\n"},
 		{"quit answers what came before it", "version\r\nquit\r\nversion\r\n", "VERSION 1.6.45\r\n"},
-		{"shutdown is never enabled", "shutdown\r\n", "ERROR: shutdown not enabled\r\n"},
+		{"shutdown is not enabled unless asked for", "shutdown\r\n", "SERVER_ERROR: shutdown not enabled\r\n"},
 		{"a gat with a long key touches the keys before it", "set k 0 0 1\r\nx\r\ngat -1 k " + strings.Repeat("l", 251) +
 			"\r\nget k\r\n", "STORED\r\nCLIENT_ERROR bad command line format\r\nEND\r\n"},
 		{"cache_memlimit has memcached's words", "cache_memlimit 7\r\ncache_memlimit 2000000000\r\ncache_memlimit 32\r\n",

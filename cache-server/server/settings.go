@@ -4,8 +4,10 @@
 package server
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,23 @@ type Settings struct {
 	Socket string
 	// Threads is how many threads execute requests at once.
 	Threads int
+	// Umask is the access to the UNIX socket in octal digits, 700 if empty.
+	Umask string
+	// Backlog is how many connections may wait to be accepted; 0 means the kernel's own limit.
+	Backlog int
+	// PerEvent is how many requests of a connection are answered before others have their turn; 0 means that
+	// only the size of the replies bounds it.
+	PerEvent int
+	// NoEvict tells that the engine refuses to store when memory is full.
+	NoEvict bool
+	// NoMaintainer tells that there was asked for no maintainer of queues.
+	NoMaintainer bool
+	// SlabFactor, SlabMinSize and SlabChunkMax shape the slab classes that statistics show. 0 means as in
+	// memcached: 1.25, 48 bytes and 512 KiB.
+	SlabFactor                float64
+	SlabMinSize, SlabChunkMax int
+	// Given are settings that mean nothing here, by their names, as they were given.
+	Given map[string]string
 }
 
 // maxVerbosity is the largest level that verbosity keeps.
@@ -63,73 +82,94 @@ func (s *Server) setBudget(mebibytes uint64) string {
 }
 
 // settingsStats has memcached's keys in memcached's order. What has no counterpart here says what is in
-// effect: no UDP, no crawler, no slab moves, no external storage.
+// effect: no UDP, no slab moves, no external storage; or what was asked for, if that misleads nobody.
 func (s *Server) settingsStats() []stat {
+	all := slices.Concat(s.networkSettings(), s.storageSettings(), s.watchSettings(), absentSettings)
+	for i := range all {
+		if given, ok := s.cfg.Settings.Given[all[i].name]; ok {
+			all[i].value = given
+		}
+	}
+	return all
+}
+
+func (s *Server) networkSettings() []stat {
 	set := s.cfg.Settings
-	socket, inter := set.Socket, set.Interface
-	if socket == "" {
-		socket = "NULL"
-	}
-	if inter == "" {
-		inter = "NULL"
-	}
-	return append([]stat{
+	return []stat{
 		{"maxbytes", number(s.engine.Stats().LimitBytes)},
 		{"maxconns", number(s.cfg.MaxConnections)},
 		{"tcpport", number(set.Port)},
 		{"udpport", "0"},
-		{"inter", inter},
+		{"inter", cmp.Or(set.Interface, "NULL")},
 		{"verbosity", number(s.verbosity.Load())},
 		{"oldest", number(s.oldest())},
-		{"evictions", "on"},
-		{"domain_socket", socket},
-		{"umask", "700"},
-		{"shutdown_command", "no"},
-		{"growth_factor", "1.25"},
-		{"chunk_size", "48"},
+		{"evictions", onOff(!set.NoEvict)},
+		{"domain_socket", cmp.Or(set.Socket, "NULL")},
+		{"umask", cmp.Or(set.Umask, "700")},
+		{"shutdown_command", yesNo(s.allowed(AdminShutdown))},
+		{"growth_factor", strconv.FormatFloat(cmp.Or(set.SlabFactor, defaultFactor), 'f', 2, 64)},
+		{"chunk_size", number(cmp.Or(set.SlabMinSize, defaultMinSize))},
 		{"num_threads", number(set.Threads)},
 		{"num_threads_per_udp", "0"},
-		{"stat_key_prefix", ":"},
+		{"stat_key_prefix", string(rune(s.detail.delimiter))},
 		{"detail_enabled", yesNo(s.detail.enabled.Load())},
-		{"reqs_per_event", "0"},
-		{"cas_enabled", "yes"},
-		{"tcp_backlog", number(backlog())},
+		{"reqs_per_event", number(set.PerEvent)},
+		{"cas_enabled", yesNo(!s.cfg.DisableCAS)},
+		{"tcp_backlog", number(cmp.Or(set.Backlog, backlog()))},
 		{"binding_protocol", s.cfg.BindingProtocol.String()},
 		{"auth_enabled_sasl", yesNo(s.cfg.Authenticator != nil)},
 		{"auth_enabled_ascii", "no"},
 		{"item_size_max", number(s.cfg.MaxItemSize)},
+	}
+}
+
+func (s *Server) storageSettings() []stat {
+	set := s.cfg.Settings
+	return []stat{
 		{"maxconns_fast", "yes"},
 		{"hashpower_init", "0"},
 		{"slab_reassign", "no"},
 		{"slab_automove", "0"},
 		{"slab_automove_ratio", "0.80"},
 		{"slab_automove_window", "30"},
-		{"slab_chunk_max", number(s.cfg.MaxItemSize)},
-		{"lru_crawler", "no"},
-		{"lru_crawler_sleep", "100"},
-		{"lru_crawler_tocrawl", "0"},
+		{"slab_chunk_max", number(s.classes.chunkMax)},
+		{"lru_crawler", yesNo(s.crawler.enabled.Load())},
+		{"lru_crawler_sleep", number(s.crawler.sleep.Load())},
+		{"lru_crawler_tocrawl", number(s.crawler.limit.Load())},
 		{"tail_repair_time", "0"},
 		{"flush_enabled", yesNo(s.allowed(AdminFlushAll))},
-		{"dump_enabled", "no"},
+		{"dump_enabled", yesNo(s.allowed(AdminStatsCachedump))},
 		{"hash_algorithm", "keyed"},
-		{"lru_maintainer_thread", "no"},
-		{"lru_segmented", "no"},
+		{"lru_maintainer_thread", yesNo(!set.NoMaintainer)},
+		{"lru_segmented", yesNo(!set.NoMaintainer)},
 		{"hot_lru_pct", "20"},
 		{"warm_lru_pct", "40"},
 		{"hot_max_factor", "0.20"},
 		{"warm_max_factor", "2.00"},
 		{"temp_lru", "no"},
 		{"temporary_ttl", "61"},
-		{"idle_timeout", number(int64(s.cfg.IdleTimeout / time.Second))},
-		{"watcher_logbuf_size", "0"},
-		{"worker_logbuf_size", "0"},
-		{"read_buf_mem_limit", number(s.transfer.limit >> 20)},
-	}, absentSettings...)
+	}
 }
 
-// absentSettings belong to what is not there: size counts, external storage, TLS, restarts from a file.
+func (s *Server) watchSettings() []stat {
+	return []stat{
+		{"idle_timeout", number(int64(s.cfg.IdleTimeout / time.Second))},
+		{"watcher_logbuf_size", number(s.cfg.WatcherBuffer)},
+		{"worker_logbuf_size", "0"},
+		{"read_buf_mem_limit", number(s.transfer.limit)},
+		{"track_sizes", yesNo(s.cfg.TrackSizes)},
+	}
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+// absentSettings belong to what is not there: external storage, TLS.
 var absentSettings = []stat{
-	{"track_sizes", "no"},
 	{"inline_ascii_response", "no"},
 	{"ext_item_size", "512"},
 	{"ext_item_age", "4294967295"},
@@ -153,8 +193,9 @@ var absentSettings = []stat{
 	{"ssl_session_cache", "no"},
 	{"ssl_kernel_tls", "no"},
 	{"ssl_min_version", "tlsv1.2"},
-	{"num_napi_ids", "(null)"},
+	{"num_napi_ids", "0"},
 	{"memory_file", "(null)"},
+	{"client_flags_size", "4"},
 }
 
 // oldest is the age of the server when flush_all was last in effect, as memcached tells it.

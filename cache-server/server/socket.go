@@ -130,3 +130,15 @@ func isTimeout(err error) bool {
 	netErr, ok := errors.AsType[net.Error](err)
 	return ok && netErr.Timeout()
 }
+
+// hungUp tells whether the client has closed the connection. What it sends meanwhile is thrown away.
+func (c *conn) hungUp() bool {
+	var scratch [512]byte
+	if c.l == nil {
+		_ = c.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, err := c.nc.Read(scratch[:])
+		return err != nil && !isTimeout(err)
+	}
+	n, errno := receiveNow(c.fd, scratch[:])
+	return n == 0 && errno != syscall.EAGAIN
+}

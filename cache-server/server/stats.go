@@ -6,6 +6,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -23,8 +24,9 @@ type stat struct {
 	name, value string
 }
 
-// stats answers the stats command and its sub-commands. Refused ones have been answered before.
-func (c *conn) stats(r *protocol.Request) {
+// stats answers the stats command and its sub-commands. Refused ones have been answered before. False means that
+// the connection is lost.
+func (c *conn) stats(r *protocol.Request) bool {
 	ws := c.ws
 	c.publish()
 	switch sub := string(r.Args[0]); sub {
@@ -36,9 +38,8 @@ func (c *conn) stats(r *protocol.Request) {
 		c.appendStats(c.s.itemStats())
 	case "slabs":
 		c.appendStats(c.s.slabStats())
-	case "sizes", "sizes_enable", "sizes_disable":
-		// Counting sizes by item costs memory for every item; it is off for good.
-		c.appendStats([]stat{{"sizes_status", "disabled"}})
+	case "sizes":
+		c.appendStats(c.s.sizeStats())
 	case "conns":
 		c.appendStats(c.s.connStats())
 	case "reset":
@@ -47,10 +48,11 @@ func (c *conn) stats(r *protocol.Request) {
 	case "detail":
 		c.statsDetail(string(r.Args[1]))
 	case "cachedump":
-		ws.out = protocol.AppendNotAllowed(ws.out, "stats cachedump")
+		return c.cachedump(r)
 	default:
 		ws.out = append(ws.out, protocol.ReplyError...)
 	}
+	return true
 }
 
 func (c *conn) appendStats(stats []stat) {
@@ -113,6 +115,13 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+func zeroOne(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }
 
 func number[T int | int64 | uint64](n T) string {
@@ -200,21 +209,22 @@ func (s *Server) machineryStats() []stat {
 		{"hash_is_expanding", "0"},
 		{"slab_reassign_rescues", "0"},
 		{"slab_reassign_chunk_rescues", "0"},
-		{"slab_reassign_evictions_nomem", "0"},
 		{"slab_reassign_inline_reclaim", "0"},
 		{"slab_reassign_busy_items", "0"},
 		{"slab_reassign_busy_deletes", "0"},
+		{"slab_reassign_busy_nomem", "0"},
+		{"slab_reassign_last_busy_status", "none"},
 		{"slab_reassign_running", "0"},
 		{"slabs_moved", "0"},
-		{"lru_crawler_running", "0"},
-		{"lru_crawler_starts", "0"},
+		{"lru_crawler_running", zeroOne(s.crawler.dumping.Load())},
+		{"lru_crawler_starts", number(s.crawler.starts.Load())},
 		{"lru_maintainer_juggles", "0"},
 		{"malloc_fails", number(e.OutOfMemory)},
 		{"log_worker_dropped", "0"},
-		{"log_worker_written", "0"},
-		{"log_watcher_skipped", "0"},
-		{"log_watcher_sent", "0"},
-		{"log_watchers", "0"},
+		{"log_worker_written", number(s.watchers.written.Load())},
+		{"log_watcher_skipped", number(s.watchers.skipped.Load())},
+		{"log_watcher_sent", number(s.watchers.sent.Load())},
+		{"log_watchers", number(s.watchers.count())},
 		{"unexpected_napi_ids", "0"},
 		{"round_robin_fallback", "0"},
 	}
@@ -281,6 +291,24 @@ func (s *Server) itemStats() []stat {
 		values[i].name = "items:" + virtualClass + ":" + values[i].name
 	}
 	return values
+}
+
+// sizeStats counts the items by their size in steps of 32 bytes, if that was asked for. It looks at every item.
+func (s *Server) sizeStats() []stat {
+	if !s.cfg.TrackSizes {
+		return []stat{{"sizes_status", "disabled"}}
+	}
+	const step = 32
+	counts := make(map[int]uint64)
+	s.engine.Range(func(key []byte, it engine.Item) bool {
+		counts[(engine.ItemSize(len(key), it.Size, it.Flags)+step-1)/step*step]++
+		return true
+	})
+	stats := make([]stat, 0, len(counts))
+	for _, size := range slices.Sorted(maps.Keys(counts)) {
+		stats = append(stats, stat{number(size), number(counts[size])})
+	}
+	return stats
 }
 
 // slabStats shows the arena as one class whose chunks are pages.

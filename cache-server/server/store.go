@@ -23,6 +23,7 @@ func (c *conn) store(r *protocol.Request, n int) (complete, proceed bool) {
 		if !r.Binary.On { // memcached does not count those
 			c.ws.tally[storeTooLarge]++
 		}
+		c.logRefusal(r.Key, r.Command, engine.TooLarge)
 		c.refuseValue(r, protocol.ReplyTooLarge)
 		c.start += n
 		c.skip = r.BlockSize()
@@ -48,7 +49,7 @@ func (c *conn) refuseValue(r *protocol.Request, reply string) {
 	if r.Command == protocol.Set {
 		m := &c.ws.mutation
 		*m = engine.Mutation{Verb: engine.Delete, Key: r.Key}
-		c.s.engine.Apply(m)
+		c.mutate(m)
 	}
 	if r.Binary.On {
 		c.refuseBinary(r, reply == protocol.ReplyTooLarge)
@@ -78,7 +79,7 @@ func (c *conn) apply(r *protocol.Request, block []byte) {
 		Verb: storeVerb(r.Command), Key: r.Key, Value: value, Flags: r.Flags, CAS: r.CAS,
 		Expires: protocol.Deadline(r.Exptime, c.s.engine.Now()),
 	}
-	outcome := c.s.engine.Apply(m).Outcome
+	outcome := c.mutate(m).Outcome
 	if r.Command == protocol.Cas {
 		c.countCAS(outcome)
 	}
@@ -244,6 +245,7 @@ func (c *conn) grow(b *block, size int) bool {
 // outOfMemory refuses a value for which the budget has no room, and has the rest of it thrown away.
 func (c *conn) outOfMemory(r *protocol.Request, left int) bool {
 	c.ws.tally[storeNoMemory]++
+	c.logRefusal(r.Key, r.Command, engine.OutOfMemory)
 	c.refuseValue(r, protocol.ReplyOutOfMemory)
 	c.skip = left
 	return true

@@ -126,6 +126,28 @@ func statNames(t *testing.T, addr, request string) []string {
 	return stats
 }
 
+// newerKeys are how the keys of 1.6.45 differ from those of Debian's version: each is replaced by the words
+// behind it, or is followed by them if it is the first of them.
+var newerKeys = map[string][]string{
+	"slab_reassign_evictions_nomem": {},
+	"slab_reassign_busy_deletes": {"slab_reassign_busy_deletes", "slab_reassign_busy_nomem",
+		"slab_reassign_last_busy_status"},
+	"memory_file": {"memory_file", "client_flags_size"},
+}
+
+// asNewer is what memcached 1.6.45 shows where Debian's version shows keys.
+func asNewer(keys []string) []string {
+	var newer []string
+	for _, key := range keys {
+		if instead, ok := newerKeys[key]; ok {
+			newer = append(newer, instead...)
+		} else {
+			newer = append(newer, key)
+		}
+	}
+	return newer
+}
+
 func TestStatsHaveMemcachedsKeys(t *testing.T) {
 	addrs := [2]string{startMemcached(t), startOurs(t)}
 	for _, addr := range addrs {
@@ -139,7 +161,7 @@ func TestStatsHaveMemcachedsKeys(t *testing.T) {
 			if len(theirs) == 0 {
 				t.Fatalf("%s has no answer", names[0])
 			}
-			if !slices.Equal(theirs, ours) {
+			if theirs = asNewer(theirs); !slices.Equal(theirs, ours) {
 				t.Errorf("keys differ: %s", keyDifference(theirs, ours))
 			}
 		})

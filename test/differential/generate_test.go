@@ -207,7 +207,7 @@ func (g *generator) admin() {
 	g.emit("%s%s%s", pick(g, "version", "verbosity 0", "verbosity 1", "verbosity x", "verbosity", "verbosity 0 1 2",
 		g.flush(), g.flush(), g.flush(), "flush_all x", "flush_all 1 2 3",
 		"cache_memlimit", "cache_memlimit x", "cache_memlimit 7", "cache_memlimit 256",
-		"cache_memlimit 2000000000", "cache_memlimit -1", "shutdown", "stats nothing", "stats detail",
+		"cache_memlimit 2000000000", "cache_memlimit -1", "stats nothing", "stats detail",
 		"stats detail maybe", "version 1 2", "delete"), g.noreply(), g.end())
 }
 

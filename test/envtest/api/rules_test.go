@@ -158,7 +158,8 @@ func TestAdminCommands(t *testing.T) {
 	ask(t, []row{
 		{"an empty list means none", with("engine: {adminCommands: []}"), "", ""},
 		{"every command may be listed",
-			with("engine: {adminCommands: [FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns]}"),
+			with("engine: {adminCommands: [FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns, " +
+				"StatsCachedump, LRUCrawler, Watch]}"),
 			"", ""},
 		{"shutdown never runs in a fleet", with("engine: {adminCommands: [Shutdown]}"),
 			"spec.engine.adminCommands[0]", "Unsupported value"},
