@@ -163,6 +163,7 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 			break
 		}
 		p.keep(&w, at, hd)
+		w.bits &^= bitBinary
 		w.vlen += int(hd.vlen)
 		w.src = oldSource(p.a, slotRef(*at.slot))
 		if m.Verb == Append {
@@ -179,7 +180,7 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 	}
 	res, need, again = p.put(m, &w, at, hd, now)
 	if res.Outcome == Stored {
-		res.Number = w.number
+		res.Number, res.OldExpires = w.number, w.before
 		if m.Verb == Delete {
 			res = Result{Outcome: Deleted, Item: res.Item}
 		}
@@ -213,6 +214,7 @@ func (p *partition) keepCounted(w *write, m *Mutation, at place, h *header) {
 		return
 	}
 	p.keep(w, at, h)
+	w.before = p.e.expires(h.exp)
 	if m.SetExpiry {
 		w.exp = p.e.expiry(m.Expires)
 	}

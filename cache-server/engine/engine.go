@@ -155,7 +155,7 @@ type Mutation struct {
 	// NewCAS is the CAS that the item gets if HasNewCAS is set; else the engine takes the next of its own.
 	NewCAS    uint64
 	HasNewCAS bool
-	// BinaryKey is kept with a stored item.
+	// BinaryKey is kept with a stored item. What Append and Prepend make of an item loses it, as in memcached.
 	BinaryKey bool
 	// SetExpiry lets Increment, Decrement and an invalidating Delete set the expiry to Expires too.
 	SetExpiry bool
@@ -215,6 +215,8 @@ type Result struct {
 	Item Item
 	// Created tells that there was no such item before, for Stored.
 	Created bool
+	// OldExpires is the expiry before, for Increment and Decrement that stored.
+	OldExpires int64
 }
 
 // Stats are the engine's counters at one moment.

@@ -61,9 +61,9 @@ func (m *model) apply(mu *Mutation) Result {
 	}
 	switch mu.Verb {
 	case Append:
-		return m.store(mu, append(bytes.Clone(it.value), mu.Value...), it.Flags, it.Expires)
+		return m.extend(mu, append(bytes.Clone(it.value), mu.Value...), it)
 	case Prepend:
-		return m.store(mu, append(bytes.Clone(mu.Value), it.value...), it.Flags, it.Expires)
+		return m.extend(mu, append(bytes.Clone(mu.Value), it.value...), it)
 	case Delete:
 		return m.remove(mu, it)
 	case Touch:
@@ -110,6 +110,12 @@ func (m *model) applyToNothing(mu *Mutation) Result {
 	return made
 }
 
+func (m *model) extend(mu *Mutation, value []byte, it *modelItem) Result {
+	plain := *mu
+	plain.BinaryKey = false
+	return m.store(&plain, value, it.Flags, it.Expires)
+}
+
 func (m *model) remove(mu *Mutation, it *modelItem) Result {
 	switch {
 	case !mu.Invalidate && !mu.DropValue:
@@ -148,6 +154,9 @@ func (m *model) count(mu *Mutation, it *modelItem) Result {
 	}
 	res := m.store(mu, fmt.Appendf(nil, "%-*d", size, n), it.Flags, expires)
 	res.Number = n
+	if res.Outcome == Stored {
+		res.OldExpires = old.Expires
+	}
 	if now := m.items[string(mu.Key)]; len(now.value) == size {
 		now.Fetched, now.Stale, now.WinSent, now.BinaryKey = old.Fetched, old.Stale, old.WinSent, old.BinaryKey
 		res.Item = now.Item

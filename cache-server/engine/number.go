@@ -107,13 +107,14 @@ func (p *partition) countInPlace(
 			next = f.next
 		}
 	}
+	before := p.e.expires(h.exp)
 	if m.SetExpiry {
 		p.setExpiry(r, h, m.Expires)
 	}
 	p.renew(m, r, h)
 	p.use(at, h, now)
 	it := p.item(r, h)
-	return Result{Outcome: Stored, CAS: it.CAS, Number: w.number, Item: it}, 0, false
+	return Result{Outcome: Stored, CAS: it.CAS, Number: w.number, Item: it, OldExpires: before}, 0, false
 }
 
 func blank(v []byte) {

@@ -59,8 +59,9 @@ type write struct {
 	bits  uint16 // of bitsState, and bitCAS if cas is to be kept
 	// version is the item's; 0 takes a new one.
 	version, cas uint64
-	// number is what Increment and Decrement made.
+	// number is what Increment and Decrement made, before the expiry that they found.
 	number uint64
+	before int64
 	// rewrites tells that the item stays what it was in another record.
 	rewrites bool
 }

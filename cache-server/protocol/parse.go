@@ -18,6 +18,9 @@ const (
 // r.Problem.
 func Parse(line []byte, r *Request) {
 	*r = Request{}
+	if parseMeta(line, r) {
+		return
+	}
 	name, rest := NextToken(line)
 	if parseGet(name, rest, r) {
 		return

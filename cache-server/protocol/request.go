@@ -87,11 +87,23 @@ const (
 	ConfigSet
 	// ConfigDelete would forget them.
 	ConfigDelete
+	// MetaNoop (mn) is answered after all that came before it.
+	MetaNoop
+	// MetaDebug (me) asks for what is known of an item.
+	MetaDebug
+	// MetaGet (mg) reads an item, under conditions and with side effects.
+	MetaGet
+	// MetaSet (ms) stores a value.
+	MetaSet
+	// MetaDelete (md) removes an item or marks it stale.
+	MetaDelete
+	// MetaArithmetic (ma) adds to a number or subtracts from one.
+	MetaArithmetic
 )
 
 // IsStore tells whether a data block of Size bytes and a line end follow the line.
 func (c Command) IsStore() bool {
-	return c >= Set && c <= Cas
+	return c >= Set && c <= Cas || c == MetaSet
 }
 
 // Request is one parsed line. Its slices point into the line and are valid as long as that is.
@@ -102,7 +114,9 @@ type Request struct {
 	NoReply bool
 	// Problem is the reply to a malformed request, without its line end. Empty means well-formed.
 	Problem string
-	// Key is the key, but for the get family.
+	// Swallow is how many bytes after the line belong to a malformed request and are to be thrown away.
+	Swallow int
+	// Key is the key, but for the get family. Where Meta.Binary is set it is still in base64.
 	Key []byte
 	// Keys is what follows a command of the get family: keys, to be taken one by one with NextToken.
 	Keys []byte
@@ -112,10 +126,10 @@ type Request struct {
 	Exptime int32
 	// Size is the length of the data block without its line end.
 	Size int
-	// CAS is the version that Cas compares.
+	// CAS is the version that Cas compares, and meta commands if Meta.HasCAS is set.
 	CAS uint64
-	// Number is the delta of Incr and Decr, the level of Verbosity, the mebibytes of CacheMemlimit, the bytes
-	// that follow ConfigSet, their line end not included.
+	// Number is the delta of Incr, Decr and MetaArithmetic, the level of Verbosity, the mebibytes of CacheMemlimit, the
+	// bytes that follow ConfigSet, their line end not included.
 	Number uint64
 	// Rest is what follows watch: words, to be taken one by one with NextToken.
 	Rest []byte
@@ -125,6 +139,8 @@ type Request struct {
 	NArgs int
 	// Binary is what only binary requests have.
 	Binary Binary
+	// Meta is what only meta commands have.
+	Meta Meta
 }
 
 // Deadline turns an expiry as clients write it into the second from which an item is gone:

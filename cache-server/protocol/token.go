@@ -52,11 +52,13 @@ func (w *words) noReply() bool {
 
 // ParseUint64 reads a number of decimal digits and nothing else.
 func ParseUint64(word []byte) (uint64, bool) {
-	return parseDigits(word, 1<<64-1)
+	return parseDigits(word, 1<<64-1, maxDigits)
 }
 
-func parseDigits(word []byte, most uint64) (n uint64, ok bool) {
-	const maxDigits = 20
+// maxDigits is how long a number of a classic command may be, leading zeros included.
+const maxDigits = 20
+
+func parseDigits(word []byte, most uint64, maxDigits int) (n uint64, ok bool) {
 	if len(word) == 0 || len(word) > maxDigits {
 		return 0, false
 	}
@@ -75,16 +77,16 @@ func parseDigits(word []byte, most uint64) (n uint64, ok bool) {
 
 // parseUint32 reads a number of decimal digits that fits 32 bits.
 func parseUint32(word []byte) (uint32, bool) {
-	n, ok := parseDigits(word, 1<<32-1)
+	n, ok := parseDigits(word, 1<<32-1, maxDigits)
 	return uint32(n), ok
 }
 
 // parseInt32 reads a number of decimal digits, after a minus sign or none, that fits 32 bits.
 func parseInt32(word []byte) (int32, bool) {
 	if len(word) > 0 && word[0] == '-' {
-		n, ok := parseDigits(word[1:], 1<<31)
+		n, ok := parseDigits(word[1:], 1<<31, maxDigits)
 		return int32(-int64(n)), ok
 	}
-	n, ok := parseDigits(word, 1<<31-1)
+	n, ok := parseDigits(word, 1<<31-1, maxDigits)
 	return int32(n), ok
 }

@@ -50,17 +50,19 @@ type conn struct {
 	outHeld  int64      // what a large ws.out takes of the budget
 	large    int        // size of the last value read, if that was large
 	suffix   int        // length of the last value header after its key
-	begun    bool       // something was executed
-	queued   bool       // it is to have another turn
-	yielded  bool       // it has kept its workspace for that, which the budget knows of
-	ending   bool       // the loop is to close it
-	binary   bool       // it speaks the binary protocol
-	auth     saslState  // whether it is believed, where that is asked for
-	hurried  bool       // there is a deadline for the rest of a long request
-	inHurry  bool       // the loop knows of that
-	hurryBy  time.Time
-	lastRead int // size of the last read, -1 if there was nothing to read
-	roomRead int // size that it could have had
+	// metaHeader is the length of the last header of a meta command's value.
+	metaHeader int
+	begun      bool      // something was executed
+	queued     bool      // it is to have another turn
+	yielded    bool      // it has kept its workspace for that, which the budget knows of
+	ending     bool      // the loop is to close it
+	binary     bool      // it speaks the binary protocol
+	auth       saslState // whether it is believed, where that is asked for
+	hurried    bool      // there is a deadline for the rest of a long request
+	inHurry    bool      // the loop knows of that
+	hurryBy    time.Time
+	lastRead   int // size of the last read, -1 if there was nothing to read
+	roomRead   int // size that it could have had
 
 	lastCommand atomic.Int64 // engine seconds, for stats conns and idleness
 	ended       uint8        // why it ends, for watch

@@ -13,6 +13,7 @@ const (
 	cmdSet
 	cmdFlush
 	cmdTouch
+	cmdMeta
 	getHits
 	getMisses
 	deleteHits

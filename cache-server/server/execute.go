@@ -66,6 +66,9 @@ func (c *conn) textRequest(in []byte) (complete, proceed bool) {
 	c.begun = true
 	r := &c.ws.request
 	protocol.Parse(line, r)
+	if r.Meta.Binary {
+		r.Key = protocol.DecodeKey(c.ws.key[:0], r.Key)
+	}
 	if r.Command.IsStore() && r.Problem == "" {
 		return c.store(r, n)
 	}
@@ -100,6 +103,7 @@ func (c *conn) command(r *protocol.Request) bool {
 		return true
 	}
 	if r.Problem != "" {
+		c.skip = r.Swallow
 		if !r.NoReply {
 			c.ws.out = protocol.AppendLine(c.ws.out, r.Problem)
 		}
@@ -114,6 +118,8 @@ func (c *conn) command(r *protocol.Request) bool {
 		c.touch(r)
 	case protocol.Delete:
 		c.delete(r)
+	case protocol.MetaGet, protocol.MetaDelete, protocol.MetaArithmetic, protocol.MetaDebug, protocol.MetaNoop:
+		return c.meta(r)
 	case protocol.Version:
 		c.ws.out = protocol.AppendLine(c.ws.out, "VERSION "+c.s.cfg.Version)
 	case protocol.Stats:

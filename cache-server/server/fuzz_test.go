@@ -22,7 +22,8 @@ import (
 // is being thrown away. Memory stays within the budget, and all of it comes back.
 func FuzzConnection(f *testing.F) {
 	for _, seed := range []string{
-		"set k 0 0 5\r\nhello\r\nget k\r\n", "set k 0 0 900\r\nhel", "set k 0 0 99999\r\nabc", "get", "get a\nget b\r",
+		"set k 0 0 5\r\nhello\r\nget k\r\n", "set k 0 0 900\r\nhel", "set k 0 0 99999\r\nabc", "get",
+		"get a\nget b\r",
 		"gat 0 " + strings.Repeat("k ", 500), "get " + strings.Repeat("key ", 8000), "cas k 0 0 1 5 noreply\r\nx\r\n",
 		"incr k 1\r\ndecr k 1\r\ntouch k 0\r\n", "stats\r\nstats settings\r\nstats conns\r\nstats detail dump\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00", "\x80\x00\x00\x05", strings.Repeat("x", 5000),
@@ -30,6 +31,10 @@ func FuzzConnection(f *testing.F) {
 		request(arith(protocol.OpIncrement, "n", 1, 5, 9), packet{op: protocol.OpTouch, key: "n", extras: u32(9)}),
 		request(packet{op: protocol.OpStat}, packet{op: protocol.OpFlush, extras: u32(1)}, packet{op: 0x77, value: "x"}),
 		request(plain("\x00u\x00p"), packet{op: protocol.OpAppendQ, key: "k", value: "x"}), set("k", "value").bytes()[:37],
+		"ms k 5 b T9 I\r\nhello\r\nmg k v k s t c f h l Oq\r\nmd k I x\r\nma k N0 q\r\nme k b\r\nmn\r\n",
+		"ms k 9999 y\r\nabc",
+		"ms Zm9v 5 b ME E9\r\nhello\r\nmg Zm9v b k v C9 N0 T1 R2\r\nms k 2\r\nabcd\r\n",
+		"mg k v v\r\nms k -1\r\n", "ms k 900 q\r\nhel",
 		"flush_all\r\nverbosity 1\r\ncache_memlimit 9\r\n", "append k 0 0 0\r\n\r\nprepend k 0 0 1\r\nx\r\n",
 	} {
 		f.Add([]byte(seed), uint8(3))

@@ -168,7 +168,7 @@ func (s *Server) commandStats() []stat {
 		{"cmd_set", count(cmdSet)},
 		{"cmd_flush", count(cmdFlush)},
 		{"cmd_touch", count(cmdTouch)},
-		{"cmd_meta", "0"},
+		{"cmd_meta", count(cmdMeta)},
 		{"get_hits", count(getHits)},
 		{"get_misses", count(getMisses)},
 		{"get_expired", "0"},

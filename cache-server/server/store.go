@@ -4,6 +4,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"syscall"
@@ -46,7 +47,7 @@ func (c *conn) store(r *protocol.Request, n int) (complete, proceed bool) {
 
 // refuseValue answers a store whose value is not taken. What was there before a set must not survive it.
 func (c *conn) refuseValue(r *protocol.Request, reply string) {
-	if r.Command == protocol.Set {
+	if r.Command == protocol.Set || r.Command == protocol.MetaSet {
 		m := &c.ws.mutation
 		*m = engine.Mutation{Verb: engine.Delete, Key: r.Key}
 		c.mutate(m)
@@ -62,6 +63,10 @@ func (c *conn) refuseValue(r *protocol.Request, reply string) {
 func (c *conn) apply(r *protocol.Request, block []byte) {
 	if r.Binary.On {
 		c.applyBinary(r, block)
+		return
+	}
+	if r.Command == protocol.MetaSet {
+		c.metaStore(r, block)
 		return
 	}
 	if c.s.detail.enabled.Load() {
@@ -127,6 +132,7 @@ func storeVerb(command protocol.Command) engine.Verb {
 func (c *conn) storeLarge(r *protocol.Request) bool {
 	request := *r
 	request.Key = append(make([]byte, 0, protocol.MaxKeyLen), r.Key...)
+	request.Meta.Flags = bytes.Clone(r.Meta.Flags)
 	if !c.flush() {
 		return false
 	}

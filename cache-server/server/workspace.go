@@ -29,6 +29,8 @@ type workspace struct {
 	tally    tally
 	request  protocol.Request
 	mutation engine.Mutation
+	key      [protocol.MaxKeyLen]byte     // decoded from base64
+	header   [protocol.MaxMetaHeader]byte // goes before a value
 	input    [bufferSize]byte
 	output   [outputSize]byte
 }
