@@ -36,7 +36,6 @@ const (
 	ReplyCrawlerBusy  = "BUSY currently processing crawler request\r\n"
 	ReplyBadClass     = "BADCLASS invalid class id\r\n"
 	ReplySleepLong    = "CLIENT_ERROR sleep must be one second or less\r\n"
-	ReplyMetaEnd      = "EN\r\n"
 	ReplyBadLine      = "CLIENT_ERROR bad command line\r\n"
 	ReplyBadSlab      = "CLIENT_ERROR Illegal slab id\r\n"
 	ReplyManyWatchers = "WATCHER_TOO_MANY log watcher limit reached\r\n"

@@ -102,7 +102,7 @@ func (c *conn) metaDelete(r *protocol.Request) {
 		Invalidate: r.Meta.Invalidate, DropValue: r.Meta.DropValue,
 	}
 	code := protocol.MetaHit
-	switch c.s.engine.Apply(m).Outcome {
+	switch c.mutate(m).Outcome {
 	case engine.Deleted:
 		if !r.Meta.Invalidate {
 			c.ws.tally[deleteHits]++
@@ -135,7 +135,7 @@ func (c *conn) metaArithmetic(r *protocol.Request) {
 	if r.Meta.Mode == 'D' || r.Meta.Mode == '-' {
 		m.Verb, hits, misses = engine.Decrement, decrHits, decrMisses
 	}
-	res := c.s.engine.Apply(m)
+	res := c.mutate(m)
 	switch res.Outcome {
 	case engine.Stored:
 		if !res.Created {
@@ -174,5 +174,5 @@ func (c *conn) metaDebug(r *protocol.Request) {
 	}
 	m := d.metaItem(r, &it)
 	total := engine.ItemSize(len(r.Key), it.Size, it.Flags)
-	c.ws.out = protocol.AppendMetaDebug(c.ws.out, &m, slabClass(total), total)
+	c.ws.out = protocol.AppendMetaDebug(c.ws.out, &m, c.s.classes.of(total), total)
 }

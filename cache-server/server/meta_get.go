@@ -26,6 +26,9 @@ func (c *conn) metaGet(r *protocol.Request) bool {
 		c.ws.out = append(c.ws.out, protocol.ReplyWriteMemory...)
 		return true
 	}
+	if c.s.watchers.mask.Load() != 0 {
+		c.logGet(r.Key, &res)
+	}
 	t := &c.ws.tally
 	switch {
 	case !res.Hit:

@@ -23,7 +23,7 @@ func (c *conn) metaStore(r *protocol.Request, block []byte) {
 		NewCAS: r.Meta.NewCAS, HasNewCAS: r.Meta.HasNewCAS && r.Meta.NewCAS != 0, // ms takes E0 for none
 		BinaryKey: r.Meta.Binary, Vivify: r.Meta.Vivify, VivifyExpires: d.vivified, Invalidate: r.Meta.Invalidate,
 	}
-	res := c.s.engine.Apply(m)
+	res := c.mutate(m)
 	swaps := m.Verb == engine.CompareAndSwap
 	code := protocol.MetaHit
 	switch {

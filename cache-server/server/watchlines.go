@@ -35,7 +35,8 @@ func (c *conn) mutate(m *engine.Mutation) engine.Result {
 
 // mutateWatched looks at the item first: memcached tells of every look at an item, and a set begins with one.
 func (c *conn) mutateWatched(m *engine.Mutation) engine.Result {
-	_, before := c.s.engine.Read(nil, &engine.Read{Key: m.Key, NoValue: true, NoBump: true})
+	var before engine.ReadResult
+	before.Item, before.Hit = c.s.engine.Peek(m.Key)
 	c.logGet(m.Key, &before)
 	result := c.s.engine.Apply(m)
 	switch {
