@@ -8,6 +8,7 @@ CLUSTER        ?= dev
 IMAGE_REGISTRY ?= memkeep.io
 FUZZTIME       ?= 30s
 SOAK_COMMANDS  ?= 5000000
+BENCH_FLAGS    ?=
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
 KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
 VERSION        := $(shell cat VERSION)
@@ -36,6 +37,11 @@ build: ## Static bin/manager and bin/cache-server.
 	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
 	go build -ldflags '$(LDFLAGS)' -o bin/cache-server ./cache-server
 	go build -ldflags '-s -w' -o bin/dialer ./test/dialer
+
+.PHONY: build-arm64
+build-arm64: ## The same for 64-bit arm, in bin/arm64.
+	GOARCH=arm64 go build -ldflags '$(LDFLAGS)' -o bin/arm64/manager ./cmd/manager
+	GOARCH=arm64 go build -ldflags '$(LDFLAGS)' -o bin/arm64/cache-server ./cache-server
 
 .PHONY: images
 images: build ## dist/images/*.tar without a registry, and dist/images/refs.
@@ -103,6 +109,10 @@ test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
 test-image: build ## Build the Dockerfile offline with buildah and look into the images.
 	hack/test-image.sh
 
+.PHONY: test-arm64
+test-arm64: ## The cache server for 64-bit arm; its engine and protocols tested under Debian's qemu-user.
+	hack/test-arm64.sh
+
 .PHONY: test-e2e
 test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
@@ -115,6 +125,14 @@ test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source
 soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.
 	MEMKEEP_DIFF_COMMANDS=$(SOAK_COMMANDS) go test -count=1 -timeout 2h -v -run TestSameRepliesAsMemcached ./test/differential
 	hack/fuzz.sh 10m
+
+.PHONY: bench
+bench: ## Long lane: CPU, latency and memory beside memcached's. BENCH_FLAGS=-quick takes two minutes, -help tells more.
+	hack/debs.sh memcached
+	hack/debs.sh strace
+	go build -ldflags '$(LDFLAGS)' -o bin/cache-server ./cache-server
+	go build -o bin/bench ./test/bench
+	@bin/bench $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.

@@ -27,7 +27,7 @@ finish() {
   printf '\n==> Lanes that ran (%d min %02d s in all)\n' \
     $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
   printf '  %s\n' "${report[@]}"
-  echo "==> Long lanes, not part of this run: make soak"
+  echo "==> Long lanes, not part of this run: make soak, make bench, make build-arm64"
 }
 
 hack/requirements.sh || exit 1
@@ -41,6 +41,7 @@ lane lint lint
 lane unit test-unit
 lane race test-race
 lane fuzz test-fuzz
+lane arm64 test-arm64
 lane image test-image
 lane cluster cluster-up
 lane demo demo
