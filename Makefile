@@ -131,7 +131,7 @@ bench: ## Long lane: CPU, latency and memory beside memcached's. BENCH_FLAGS=-qu
 	hack/debs.sh memcached
 	hack/debs.sh strace
 	go build -ldflags '$(LDFLAGS)' -o bin/cache-server ./cache-server
-	go build -o bin/bench ./test/bench
+	go build -o bin/ ./test/bench ./test/bench/density ./test/bench/hitratio
 	@bin/bench $(BENCH_FLAGS)
 
 .PHONY: lint

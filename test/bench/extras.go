@@ -90,6 +90,14 @@ func (r *runner) extras(ctx context.Context) error {
 			return err
 		}
 	}
+	if r.o.wanted.MatchString("items") && r.o.density != "" && !r.o.quick {
+		if err := r.items(ctx); err != nil {
+			return err
+		}
+	}
+	if r.o.wanted.MatchString("misses") && r.o.hitratio != "" && !r.o.quick {
+		return r.misses(ctx)
+	}
 	return nil
 }
 

@@ -50,19 +50,24 @@ type options struct {
 	threads  int
 	keys     int
 	nice     int
+	realtime bool
 	quick    bool
 	list     bool
 	output   string
 	wanted   *regexp.Regexp
 	strace   string
+	density  string
+	hitratio string
 	layout   layout
 }
 
 // peers collects -peer flags.
 type peers []subject.Program
 
+// String is what flag prints as the default: nothing.
 func (p *peers) String() string { return "" }
 
+// Set takes the value of one flag.
 func (p *peers) Set(value string) error {
 	name, path, named := strings.Cut(value, "=")
 	if !named {
@@ -88,18 +93,26 @@ func parseOptions(args []string, stdout, stderr io.Writer) (*options, error) {
 	set.Var(&more, "peer", "[NAME=]`path` of one more memcached to compare with; may be repeated")
 	set.StringVar(&o.strace, "strace", debian("strace"),
 		"`path` of strace, which counts system calls; empty leaves that out")
+	set.StringVar(&o.density, "density", "bin/density", "`path` of test/bench/density, which measures the memory of items;\n"+
+		"left out with -quick, and where empty")
+	set.StringVar(&o.hitratio, "hitratio", "bin/hitratio", "`path` of test/bench/hitratio, which counts misses at equal memory;\n"+
+		"left out with -quick, and where empty")
 	set.BoolVar(&o.quick, "quick", false, "about two minutes: fewer and shorter rounds, the main scenarios alone")
 	set.IntVar(&o.rounds, "rounds", 0, "how many rounds; 0 is 5, and 3 with -quick")
 	set.DurationVar(&o.unit, "time", 0,
 		"how long a scenario is measured in a round, and open loops two to four times\n"+
 			"that; 0 is 2s, and 700ms with -quick")
 	set.StringVar(&scenarios, "run", ".",
-		"`regexp` of the scenarios to run; -list names them, and idle and syscalls are two more")
+		"`regexp` of the scenarios to run; -list names them, and idle, syscalls, items\n"+
+			"and misses are four more")
 	set.IntVar(&o.threads, "threads", 1,
 		"threads of each server, and of the generator; they have processors of their own\n"+
 			"as far as there are enough")
 	set.IntVar(&o.keys, "keys", defaultKeys, "how many keys with small values there are")
 	set.IntVar(&o.nice, "nice", 0, "priority of servers and generator alike: -20 is the highest and needs root")
+	set.BoolVar(&o.realtime, "realtime", false,
+		"run servers and generator before all else on their processors, for tails on a machine\n"+
+			"that has other work; needs root, and leaves others little: choose few scenarios")
 	set.StringVar(&o.output, "o", "table", "output `format`: table or json")
 	set.BoolVar(&o.list, "list", false, "list the scenarios and their targets, and exit")
 	set.Usage = func() {

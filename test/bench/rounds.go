@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -27,6 +29,13 @@ type runner struct {
 func measure(ctx context.Context, o *options, log io.Writer) (*report, error) {
 	if err := pinProcess(o.layout.Generator, o.nice); err != nil {
 		return nil, err
+	}
+	runtime.GOMAXPROCS(len(o.layout.Generator) + 2) // drivers may keep theirs while they wait
+	if o.nice != 0 {
+		if err := subject.NiceGroup(os.Getpid(), o.nice); err != nil {
+			return nil, err
+		}
+		defer func() { _ = subject.NiceGroup(os.Getpid(), 0) }()
 	}
 	r := &runner{o: o, log: log, report: newReport(ctx, o), began: time.Now()}
 	chosen := choose(groups(o.keys), o.wanted, o.quick)
@@ -72,6 +81,7 @@ func (r *runner) say(format string, args ...any) {
 func (r *runner) serverOptions(memoryMiB, connections int) subject.Options {
 	return subject.Options{
 		Threads: r.o.threads, MemoryMiB: memoryMiB, Connections: connections, CPUs: r.o.layout.Servers, Nice: r.o.nice,
+		Realtime: r.o.realtime,
 	}
 }
 
@@ -149,6 +159,7 @@ func (r *runner) scenario(ctx context.Context, s *scenario, server *subject.Serv
 	}
 	spell := load.Spell{
 		Warmup: r.o.warmup, Measure: s.span(r.o.unit), CPUs: r.o.layout.Generator, ServerCPU: server.CPU,
+		Realtime: r.o.realtime,
 	}
 	if s.resize {
 		spell.Meanwhile = func(ctx context.Context) error { return resize(ctx, server, w.Keys, spell.Measure) }
@@ -177,7 +188,7 @@ func (r *runner) scenario(ctx context.Context, s *scenario, server *subject.Serv
 // scenario that follows.
 func (r *runner) probe(ctx context.Context, server *subject.Server) float64 {
 	w := common(r.o.keys, func(w *load.Workload) { w.MustHit = false })
-	spell := load.Spell{Warmup: r.o.warmup, Measure: r.o.unit, CPUs: r.o.layout.Generator}
+	spell := load.Spell{Warmup: r.o.warmup, Measure: r.o.unit, CPUs: r.o.layout.Generator, Realtime: r.o.realtime}
 	result, err := load.Run(ctx, server.Addr, &w, spell)
 	if err != nil {
 		return 1

@@ -49,10 +49,14 @@ type driver struct {
 	ids    []uint32 // scratch for gets of many keys
 	base   time.Time
 	rng    *rand.Rand
-	// Open loop: when the next request is to leave, which connection takes it, and which ones have to write.
+	// Open loop: when the next request is to leave, which connection takes it, how near it
+	// must be to be waited for awake, and which connections have to write.
 	next  int64
 	taker int
-	dirty []*conn
+	spin  int64
+
+	realtime bool
+	dirty    []*conn
 
 	counters
 	under     int  // requests under way
@@ -132,10 +136,17 @@ func (d *driver) close() {
 func (d *driver) now() int64 { return int64(time.Since(d.base)) }
 
 // run works until it is told to stop, the source is at its end, or something is wrong.
-func (d *driver) run(cpu int) error {
+func (d *driver) run(cpu int, realtime bool) error {
 	runtime.LockOSThread() // and never unlock: a pinned thread ends with its work
 	if err := pinThread(cpu); err != nil {
 		return err
+	}
+	d.spin, d.realtime = spin, realtime
+	if realtime {
+		d.spin = 0 // a thread that comes before all else has to leave them the time that it only waits
+		if err := Realtime(); err != nil {
+			return err
+		}
 	}
 	d.heard = d.now()
 	d.next = d.heard
@@ -171,7 +182,7 @@ func (d *driver) step(ending bool) error {
 			return err
 		}
 	}
-	n, err := epollWait(d.epfd, d.events, wait)
+	n, err := epollWait(d.epfd, d.events, wait, d.realtime)
 	if err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
@@ -232,10 +243,10 @@ func (d *driver) depart() (wait int64, err error) {
 	}
 	d.dirty = d.dirty[:0]
 	wait = d.next - d.now()
-	if wait < spin {
+	if wait <= d.spin {
 		return 0, nil
 	}
-	return min(wait-spin, int64(turn)), nil
+	return min(wait-d.spin, int64(turn)), nil
 }
 
 // batch sends the next requests of a closed loop.

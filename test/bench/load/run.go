@@ -23,6 +23,8 @@ type Spell struct {
 	Measure time.Duration
 	// CPUs are the processors that the drivers are pinned to, one driver on each.
 	CPUs []int
+	// Realtime lets drivers run before all else on their processors. They then never wait awake.
+	Realtime bool
 	// ServerCPU returns the CPU time that the server has used so far.
 	ServerCPU func() (time.Duration, error)
 	// Meanwhile runs beside the load from the start of what is counted, and has to end when its context does.
@@ -61,7 +63,7 @@ func Run(ctx context.Context, addr netip.AddrPort, w *Workload, s Spell) (*Resul
 	defer cancel()
 	ends := make(chan error, len(drivers))
 	for i, d := range drivers {
-		go func() { ends <- d.run(s.CPUs[i]) }()
+		go func() { ends <- d.run(s.CPUs[i], s.Realtime) }()
 	}
 	r, err := measure(ctx, drivers, s, ends)
 	for _, d := range drivers {

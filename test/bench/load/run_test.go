@@ -83,7 +83,8 @@ func TestRunsEveryKindOfLoad(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := base
 			row.edit(&w)
-			r, err := Run(t.Context(), addr, &w, Spell{Warmup: 20 * time.Millisecond, Measure: 100 * time.Millisecond, CPUs: row.cpus})
+			spell := Spell{Warmup: 20 * time.Millisecond, Measure: 100 * time.Millisecond, CPUs: row.cpus}
+			r, err := Run(t.Context(), addr, &w, spell)
 			if err != nil {
 				t.Fatal(err)
 			}

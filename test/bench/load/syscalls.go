@@ -28,15 +28,15 @@ func rawWrite(fd int, b []byte) (int, error) {
 	return int(n), nil
 }
 
-// epollWait waits for events for so many nanoseconds, which a timeout in milliseconds cannot tell.
-func epollWait(epfd int, events []unix.EpollEvent, nanos int64) (int, error) {
+// epollWait waits for events for so many nanoseconds, which a timeout in milliseconds cannot tell. With hold it keeps
+// the Go scheduler's processor meanwhile, so that a thread of real-time priority needs no other thread to go on.
+func epollWait(epfd int, events []unix.EpollEvent, nanos int64, hold bool) (int, error) {
 	timeout := unix.NsecToTimespec(max(nanos, 0))
-	if nanos <= 0 {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
-			uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
-		return waited(n, errno)
+	call := syscall.Syscall6
+	if hold || nanos <= 0 {
+		call = syscall.RawSyscall6
 	}
-	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
+	n, _, errno := call(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	return waited(n, errno)
 }

@@ -53,7 +53,8 @@ func TestReadsRSS(t *testing.T) {
 }
 
 func FuzzSummaries(f *testing.F) {
-	f.Add("% time     seconds  usecs/call     calls    errors syscall\n 60.00    0.060000           3     20000           total\n")
+	f.Add("% time     seconds  usecs/call     calls    errors syscall\n" +
+		" 60.00    0.060000           3     20000           total\n")
 	f.Add("VmRSS:\t    12 kB\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if calls, err := parseCalls(text); err == nil && calls.All == 0 {
@@ -68,11 +69,12 @@ func FuzzSummaries(f *testing.F) {
 func TestTellsWhyAServerDidNotStart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := Start(ctx, Program{Name: "none", Path: "/nowhere/at/all"}, Options{Threads: 1, MemoryMiB: 64, Connections: 10})
+	o := Options{Threads: 1, MemoryMiB: 64, Connections: 10}
+	_, err := Start(ctx, Program{Name: "none", Path: "/nowhere/at/all"}, o)
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/at/all") {
 		t.Errorf("the error is %v", err)
 	}
-	_, err = Start(ctx, Program{Name: "false", Path: "/bin/false"}, Options{Threads: 1, MemoryMiB: 64, Connections: 10})
+	_, err = Start(ctx, Program{Name: "false", Path: "/bin/false"}, o)
 	if err == nil || !strings.Contains(err.Error(), "ended at once") {
 		t.Errorf("the error is %v", err)
 	}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/memkeep/memkeep/test/bench/load"
 )
 
 const (
@@ -47,6 +49,8 @@ type Options struct {
 	CPUs []int
 	// Nice is the priority to run at, 0 being normal.
 	Nice int
+	// Realtime runs it before all that is not.
+	Realtime bool
 }
 
 // Server is a running server.
@@ -77,9 +81,9 @@ func Start(ctx context.Context, p Program, o Options) (*Server, error) {
 	}
 	s := &Server{Program: p, Addr: addr, ended: make(chan struct{}), stderr: new(tail)}
 	// Not CommandContext: an interrupt ends servers through Stop, by their number and in order.
-	s.cmd = exec.Command(p.Path, args...) //nolint:noctx // see above
+	s.cmd = exec.Command(p.Path, args...)
 	s.cmd.Stderr = s.stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := s.launch(o); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Path, err)
 	}
@@ -119,12 +123,33 @@ func (s *Server) fork(o Options) error {
 			return fmt.Errorf("pin to CPUs %v: %w", o.CPUs, err)
 		}
 	}
+	if o.Realtime {
+		if err := load.Realtime(); err != nil {
+			return err
+		}
+	}
 	if o.Nice != 0 {
 		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, o.Nice); err != nil {
 			return fmt.Errorf("set the priority to %d: %w", o.Nice, err)
 		}
 	}
-	return s.cmd.Start()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	if o.Nice != 0 {
+		return NiceGroup(s.Pid(), o.Nice)
+	}
+	return nil
+}
+
+// NiceGroup sets the priority of the session that the process belongs to. Where the kernel groups tasks by session, a
+// process's own priority counts within its session alone.
+func NiceGroup(pid, nice int) error {
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(nice)), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("set the session's priority to %d: %w", nice, err)
+	}
+	return nil
 }
 
 // await asks for the version until there is an answer.
@@ -222,6 +247,7 @@ type tail struct {
 
 const tailSize = 2 << 10
 
+// Write keeps the end of what was written.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,6 +258,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// String is what was kept.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

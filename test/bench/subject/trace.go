@@ -29,7 +29,7 @@ func (s *Server) Trace(ctx context.Context, strace string) (*Tracing, error) {
 		return nil, err
 	}
 	t := &Tracing{dir: dir}
-	t.cmd = exec.Command(strace, "-f", "-c", "-o", t.summary(), "-p", strconv.Itoa(s.Pid())) //nolint:noctx // Stop ends it
+	t.cmd = exec.Command(strace, "-f", "-c", "-o", t.summary(), "-p", strconv.Itoa(s.Pid()))
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr := new(tail)
 	t.cmd.Stderr = stderr
