@@ -52,10 +52,10 @@ type standaloneFlags struct {
 	largePages bool
 	napiIDs    int
 
-	sasl       bool
-	tls        bool
-	authFile   string
-	memoryFile string
+	sasl     bool
+	tls      bool
+	authFile string
+	arena    arena
 
 	expose    bool
 	metrics   string
@@ -111,7 +111,9 @@ func (f *standaloneFlags) defineStorage() {
 		"changes the slab classes that statistics show; there are none behind them")
 	f.set.StringVarP(&f.minSize, "slab-min-size", "n", "48", "as -f")
 	f.set.BoolVarP(&f.largePages, "enable-largepages", "L", false, "taken for memcached's sake")
-	f.set.StringVarP(&f.memoryFile, "memory-file", "e", "", "file for the items' memory, in a memory file system")
+	f.set.StringVarP(&f.arena.path, "memory-file", "e", "",
+		"file, best on tmpfs, that holds the items and leaves them to the next start after a graceful stop")
+	f.set.IntVar(&f.arena.fd, "memory-fd", 0, "inherited descriptor, such as a memfd's, in place of --memory-file")
 }
 
 func (f *standaloneFlags) defineCommands() {
@@ -158,7 +160,7 @@ Usage: cache-server [flags]
        cache-server fleet --help   for a pod of a fleet
 
 It takes memcached's flags. What differs: it listens on loopback unless -l says otherwise, speaks TCP and never
-UDP, and stops on SIGTERM or SIGINT after it has answered what it has read. There are no slab classes, no
+UDP, and stops on SIGTERM, SIGINT or SIGUSR1 after it has answered what it has read. There are no slab classes, no
 external storage and no proxy; options about these are taken where they cannot mislead and refused where they
 could. MEMCACHED_PORT_FILENAME names a file for the ports in use.
 

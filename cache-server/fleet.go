@@ -41,6 +41,10 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	admin := flags.String("admin-commands", "", "admin commands that clients may use, comma-separated: "+
 		"any of FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns, StatsCachedump, LRUCrawler, Watch")
 	drain := flags.Duration("drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
+	var place arena
+	flags.StringVar(&place.path, "memory-file", getenv("MEMORY_FILE"), "file on tmpfs that holds the items and leaves "+
+		"them to the next start after a graceful stop (default: the environment's MEMORY_FILE)")
+	flags.IntVar(&place.fd, "memory-fd", 0, "inherited descriptor, such as a memfd's, in place of --memory-file")
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(stdout, "Usage: POD_IPS=<addresses> cache-server fleet --memory-bytes=N [flags]\n\n"+
 			"Serves as one pod of a fleet: the cache on port %d and health and metrics on port %d of exactly\n"+
@@ -61,7 +65,7 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	if err != nil {
 		return nil, fmt.Errorf("--admin-commands: %w", err)
 	}
-	if err := checkLimits(*memory, *itemSize, *connections, *drain); err != nil {
+	if err := errors.Join(checkLimits(*memory, *itemSize, *connections, *drain), place.check()); err != nil {
 		return nil, err
 	}
 	limit := memoryLimit(os.DirFS("/"))
@@ -80,7 +84,7 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	p := &plan{
 		log:   slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
 		level: level, memory: *memory, maxItemSize: *itemSize, connections: *connections,
-		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain,
+		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain, arena: place,
 		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: runtime.GOMAXPROCS(0)},
 	}
 	for _, addr := range addrs {

@@ -32,7 +32,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	args := os.Args[1:]
 	if filepath.Base(os.Args[0]) == debugName && (len(args) == 0 || args[0] != "fleet") {
 		args = append([]string{"--test-hooks"}, args...)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,6 +47,7 @@ type plan struct {
 	testHooks    bool
 	extended     *extended
 	process      processPlan
+	arena        arena
 }
 
 // processPlan is what flags ask of the process itself.
@@ -59,7 +61,7 @@ type processPlan struct {
 }
 
 // run serves until ctx ends or a client asks for a stop, then drains.
-func (p *plan) run(ctx context.Context, getenv func(string) string) error {
+func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) {
 	if err := p.prepare(); err != nil {
 		return err
 	}
@@ -69,6 +71,7 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.closeEngine(ctx, e)) }()
 	caches, monitors, err := p.listen(ctx)
 	if err != nil {
 		return err
@@ -113,9 +116,6 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) error {
 	}
 	stopFollowing()
 	wg.Wait()
-	if closeErr := e.Close(); err == nil && closeErr != nil {
-		return fmt.Errorf("close the engine: %w", closeErr)
-	}
 	p.log.Info("Stopped")
 	return err
 }
@@ -146,9 +146,9 @@ func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
 		clock = newTestClock()
 		config.Now = clock.now
 	}
-	e, err := engine.New(config)
+	e, err := p.openEngine(config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the engine: %w", err)
+		return nil, nil, err
 	}
 	cfg := server.Config{
 		Engine: e, MaxItemSize: int(p.maxItemSize), MaxConnections: p.connections, MaxBudget: p.maxBudget,

@@ -84,7 +84,7 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 		log:   slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 		level: level, memory: f.memory << 20, maxItemSize: itemSize, connections: f.connections,
 		binding: bindings[f.protocol], noEvict: f.noEvict, noDump: f.noDump, socket: f.socket, backlog: f.backlog,
-		admin:     f.adminCommands(),
+		admin: f.adminCommands(), arena: f.arena,
 		verbosity: f.verbose, drainTimeout: f.drain, testHooks: f.testHooks, extended: ext,
 		perEvent: f.requestsPerEvent(), noCAS: f.noCAS, delimiter: f.delimiter[0], detail: f.set.Changed("prefix-delimiter"),
 		process: processPlan{
@@ -153,7 +153,7 @@ func (f *standaloneFlags) settings(p *plan, ext *extended) error {
 		Umask: strconv.FormatUint(uint64(p.socketMask), 8), Given: ext.given,
 		NoEvict: f.noEvict, Backlog: f.backlog, PerEvent: f.perEvent,
 		SlabFactor: factor, SlabMinSize: int(minSize), SlabChunkMax: int(ext.chunkMax),
-		NoMaintainer: ext.noMaintainer,
+		NoMaintainer: ext.noMaintainer, MemoryFile: f.arena.path,
 	}
 	if f.socket != "" {
 		p.settings.Port, p.settings.Interface = 0, ""
@@ -224,7 +224,7 @@ func (f *standaloneFlags) check() (int64, error) {
 	case itemSize > f.memory<<20/2:
 		return 0, fmt.Errorf("-I is %d: it may be at most half of -m, %d", itemSize, f.memory<<20/2)
 	}
-	return itemSize, f.refuse()
+	return itemSize, errors.Join(f.refuse(), f.arena.check())
 }
 
 // refuse turns down what would promise something that is not there.
@@ -236,8 +236,6 @@ func (f *standaloneFlags) refuse() error {
 		return errors.New("-Y: there is no authentication yet, and a server that was asked for it must not serve without it")
 	case f.tls:
 		return errors.New("-Z: " + noTLS)
-	case f.memoryFile != "":
-		return errors.New("-e: restarts from a file are not there yet")
 	}
 	if _, ok := bindings[f.protocol]; !ok {
 		return fmt.Errorf("-B is %q: it must be ascii, binary or auto", f.protocol)

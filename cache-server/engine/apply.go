@@ -29,6 +29,7 @@ func (e *Engine) Apply(m *Mutation) Result {
 // settle leaves the partition as the next operation wants it. Where memory is short it pays for what
 // was written by emptying a little of the next segment.
 func (p *partition) settle(now int64) {
+	defer p.mend()
 	if p.spares > keepSpares {
 		p.trim(keepSpares)
 	} else if p.spares < keepSpares && p.pool.room.Load() <= 0 {

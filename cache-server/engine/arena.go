@@ -54,20 +54,25 @@ const (
 // arena is one mapping for the whole life of an engine. It holds no Go pointers, so that the garbage
 // collector neither sees nor scans it.
 type arena struct {
-	mem       []byte
-	base      unsafe.Pointer
-	shift     uint   // log2 of the unit's size
-	dataStart uint64 // offset of unit 1
-	units     unit   // how many units are reserved
-	reserved  int64  // the largest budget that fits the reservation
+	mem  []byte
+	base unsafe.Pointer
+	// lazy is not nil while units of a reattached arena are still to be verified. Each partition has a view
+	// of the arena with its own, which its lock covers.
+	lazy      *unverified
+	backing   *Backing // nil if the mapping is anonymous
+	described int64    // bytes of descriptors that are reserved in the backing
+	shift     uint     // log2 of the unit's size
+	dataStart uint64   // offset of unit 1
+	units     unit     // how many units are reserved
+	reserved  int64    // the largest budget that fits the reservation
 }
 
 // newArena reserves address space for budgets up to several times the given one. Memory is committed
 // by touching it.
-func newArena(budget int64, shift uint, extraUnits int) (*arena, error) {
+func newArena(b *Backing, budget int64, shift uint, extraUnits int) (*arena, error) {
 	want := min(max(4*budget, minReserve), max(maxReserve, budget))
 	for {
-		a, err := mapArena(want, shift, extraUnits)
+		a, err := mapArena(b, unit(uint64(want)>>shift)+unit(extraUnits), shift, want)
 		if err == nil {
 			return a, nil
 		}
@@ -79,31 +84,46 @@ func newArena(budget int64, shift uint, extraUnits int) (*arena, error) {
 	}
 }
 
-func mapArena(budget int64, shift uint, extraUnits int) (*arena, error) {
+// mapArena maps room for so many units. Where a backing is shorter than that, it grows by reserve.
+func mapArena(b *Backing, units unit, shift uint, reserved int64) (*arena, error) {
 	size := uint64(1) << shift
-	units := uint64(budget)>>shift + uint64(extraUnits)
-	dataStart := ((units+1)*descSize + size - 1) &^ (size - 1)
-	mem, err := unix.Mmap(-1, 0, int(dataStart+units<<shift), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	dataStart := ((uint64(units)+1)*descSize + size - 1) &^ (size - 1)
+	length := int(dataStart + uint64(units)<<shift)
+	fd, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE
+	if b != nil {
+		fd, flags = int(b.file.Fd()), unix.MAP_SHARED|unix.MAP_NORESERVE
+	}
+	mem, err := unix.Mmap(fd, 0, length, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
-		return nil, fmt.Errorf("map arena of %d bytes: %w", dataStart+units<<shift, err)
+		return nil, fmt.Errorf("map arena of %d bytes: %w", length, err)
 	}
 	// Huge pages would make more resident than was touched, which the budget could not see. What
 	// clients stored stays out of core dumps. Kernels without these advices lose nothing else.
 	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
 	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
 	return &arena{
-		mem: mem, base: unsafe.Pointer(unsafe.SliceData(mem)), shift: shift,
-		dataStart: dataStart, units: unit(units), reserved: budget,
+		mem: mem, base: unsafe.Pointer(unsafe.SliceData(mem)), shift: shift, backing: b,
+		dataStart: dataStart, units: units, reserved: reserved,
 	}, nil
 }
 
+// close unmaps the arena and closes its backing.
 func (a *arena) close() error {
-	if err := unix.Munmap(a.mem); err != nil {
-		return fmt.Errorf("unmap arena: %w", err)
+	var err error
+	if a.backing != nil {
+		err = a.backing.Close()
+	}
+	if e := unix.Munmap(a.mem); e != nil {
+		return errors.Join(err, fmt.Errorf("unmap arena: %w", e))
 	}
 	a.mem, a.base = nil, nil
-	return nil
+	return err
+}
+
+// view is the same arena for one partition.
+func (a *arena) view() *arena {
+	v := *a
+	return &v
 }
 
 func (a *arena) unitSize() uint32 { return 1 << a.shift }
@@ -123,9 +143,33 @@ func (a *arena) bytes(r ref, n uint32) []byte {
 // clear fills a unit with zeros.
 func (a *arena) clear(u unit) { clear(a.bytes(a.start(u), a.unitSize())) }
 
+// commit makes sure that a unit can be touched. Anonymous memory always can.
+func (a *arena) commit(u unit) error {
+	if a.backing == nil {
+		return nil
+	}
+	return a.backing.reserve(int64(a.start(u)), int64(a.unitSize()))
+}
+
+// describe makes sure that the descriptors up to u can be touched.
+func (a *arena) describe(u unit) error {
+	n := metaBytes(u)
+	if a.backing == nil || n <= a.described {
+		return nil
+	}
+	if err := a.backing.reserve(a.described, n-a.described); err != nil {
+		return err
+	}
+	a.described = n
+	return nil
+}
+
 // release gives the unit's memory back to the kernel.
 func (a *arena) release(u unit) error {
 	off := uint64(a.start(u))
+	if a.backing != nil {
+		return a.backing.punch(int64(off), int64(a.unitSize()))
+	}
 	if err := unix.Madvise(a.mem[off:off+uint64(a.unitSize())], unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("release unit %d: %w", u, err)
 	}

@@ -10,7 +10,7 @@ import "fmt"
 // got. Budgets lie between what the partitions or two of the largest items need, and the address
 // space that New reserved: four times the budget of the start, and no less than 1 GiB.
 func (e *Engine) SetBudget(bytes int64) error {
-	least := max(MinBytes, 2*int64(e.maxItem), int64(len(e.parts)*unitsLeast)<<e.arena.shift)
+	least := leastBudget(e.maxItem, len(e.parts), e.arena.shift)
 	if bytes < least {
 		return fmt.Errorf("budget %d is below the minimum %d", bytes, least)
 	}
@@ -20,6 +20,11 @@ func (e *Engine) SetBudget(bytes int64) error {
 	e.pool.setBudget(bytes)
 	e.keeper.wake()
 	return nil
+}
+
+// leastBudget is what the partitions or two of the largest items need.
+func leastBudget(maxItem, parts int, shift uint) int64 {
+	return max(MinBytes, 2*int64(maxItem), int64(parts*unitsLeast)<<shift)
 }
 
 // gather collects units for a large value from all partitions. It returns a list of them, or 0 if
@@ -87,6 +92,7 @@ func (p *partition) giveSome(now int64) bool {
 	if p.closed {
 		return false
 	}
+	defer p.mend()
 	before := p.units.Load()
 	more := p.trimIndex()
 	more = p.reclaim(keeperRecords, now) || more

@@ -13,14 +13,14 @@ const never = math.MaxInt64
 // Now is the engine's clock in whole seconds.
 func (e *Engine) Now() int64 {
 	if e.clock != nil {
-		return e.clock()
+		return e.clock() + e.ahead
 	}
 	return e.second.Load()
 }
 
 // realSecond is the real clock: the wall time of the start, carried on by monotonic time.
 func (e *Engine) realSecond() int64 {
-	return (e.start.UnixNano() + int64(time.Since(e.start))) / int64(time.Second)
+	return (e.start.UnixNano()+int64(time.Since(e.start)))/int64(time.Second) + e.ahead
 }
 
 // tick is Now for an operation: a flush that has come due takes effect before it.

@@ -40,6 +40,16 @@
 // that follow. So there are no size classes, a large value needs no room in one piece, and any value
 // that fits the budget can be stored: room for very large ones is gathered from all partitions.
 //
+// # Restart
+//
+// The arena may be a file or memfd instead of anonymous memory (backing.go). A graceful stop seals it
+// (seal.go): what the engine keeps in Go memory goes into a trailer behind the last unit, together with a
+// checksum for every unit; a record at the arena's start has the trailer's checksum. The next start breaks
+// the seal before anything else, checks record, trailer and descriptors, and goes on where the last process
+// stopped (attach.go, adopt.go); or it begins cold and says why. No item is read for that. Every access to a
+// record or bucket verifies its unit first (verify.go), as does a goroutine in the background; what fails is
+// taken out with its items (salvage.go).
+//
 // # Invariants
 //
 //   - A partition's lock covers its index and every byte of its units. No two partitions' locks are

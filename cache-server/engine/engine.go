@@ -26,6 +26,12 @@ type Config struct {
 	// NoEvict has mutations end with OutOfMemory where room could only be made by evicting. A budget that falls
 	// evicts all the same.
 	NoEvict bool
+	// Backing is where the items outlive the process, between Seal and Open. The engine owns it from Open
+	// on. Nil means memory that ends with the process.
+	Backing *Backing
+	// OnLoss is told of items that were dropped because their memory failed its checksum after a restart.
+	// It is called with a lock held: it must return soon and not call the engine.
+	OnLoss func(Loss)
 }
 
 // Item is what is known of a stored item besides its key and value.
@@ -243,6 +249,12 @@ type Stats struct {
 	OutOfMemory uint64
 	// TooLarge counts mutations that were refused for their size.
 	TooLarge uint64
+	// LostItems counts items whose memory failed its checksum after a restart.
+	LostItems uint64
+	// LostUnits counts the pieces of the arena that failed.
+	LostUnits uint64
+	// Unverified is how many pieces of a reattached arena are still to be verified.
+	Unverified int64
 }
 
 // ItemSize is the size of an item as limits and statistics count it: memcached's own count for an

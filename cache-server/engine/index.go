@@ -76,7 +76,16 @@ func withFreq(s, freq uint64) uint64 {
 // physical is how many buckets there are.
 func (x *index) physical() uint64 { return uint64(len(x.dir)) << x.shift }
 
+// bucket is a bucket whose unit is verified.
 func (x *index) bucket(i uint64) *bucket {
+	if x.a.lazy != nil {
+		x.a.verify(x.dir[i>>x.shift])
+	}
+	return x.bucketAt(i)
+}
+
+// bucketAt is a bucket whose unit is known to be verified.
+func (x *index) bucketAt(i uint64) *bucket {
 	u := x.dir[i>>x.shift]
 	off := uint64(x.a.start(u)) + (i&(1<<x.shift-1))<<bucketShift
 	return (*bucket)(unsafe.Add(x.a.base, off))
@@ -100,7 +109,10 @@ func (x *index) find(h uint64, key []byte) (place, *header) {
 	p := place{home: x.home(h)}
 	tag := slotTag(h)
 	for p.at = p.home; ; p.at++ {
-		b := x.bucket(p.at)
+		if x.a.lazy != nil {
+			x.a.verify(x.dir[p.at>>x.shift])
+		}
+		b := x.bucketAt(p.at)
 		for i := 1; i <= slotsPer; i++ {
 			if s := b[i]; s>>tagShift == tag && s&refMask != 0 {
 				r := slotRef(s)

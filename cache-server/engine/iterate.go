@@ -39,6 +39,12 @@ func (e *Engine) Range(fn func(key []byte, it Item) bool) {
 				}
 				return true
 			})
+			if len(p.bad) > 0 {
+				p.mend()
+				p.mu.Unlock()
+				more = true
+				continue
+			}
 			p.mu.Unlock()
 			start := 0
 			for j, end := range ends {

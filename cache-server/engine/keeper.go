@@ -99,6 +99,7 @@ func (e *Engine) tendIndexes() (busy bool) {
 		if !p.closed && p.trimIndex() {
 			busy = true
 		}
+		p.mend()
 		p.mu.Unlock()
 	}
 	return busy
@@ -203,6 +204,7 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 	p := &e.parts[id]
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.mend()
 	if p.closed || !isSegment(d.state) || d.part != p.id || c.cursor > 0 && d.seq != c.seq {
 		return true
 	}
@@ -213,14 +215,14 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 		}
 		c.seq, d.minExp = d.seq, 0
 	}
-	start := e.arena.start(c.unit)
+	start := p.a.start(c.unit)
 	for range keeperRecords {
 		if c.cursor >= d.used {
 			return true
 		}
 		r := start + ref(c.cursor)
-		c.cursor += e.arena.recordSize(r)
-		h := e.arena.header(r)
+		c.cursor += p.a.recordSize(r)
+		h := p.a.header(r)
 		if h.bits&(bitDead|bitFragment) != 0 {
 			continue
 		}
@@ -228,7 +230,7 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 			p.noteExpiry(r, h.exp)
 			continue
 		}
-		if at := p.idx.findRef(p.hash(e.arena.key(r, h)), r); at.slot != nil {
+		if at := p.idx.findRef(p.hash(p.a.key(r, h)), r); at.slot != nil {
 			p.countReclaimed(h)
 			p.removeItem(at)
 			if !isSegment(d.state) {

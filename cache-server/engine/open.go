@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -46,6 +47,9 @@ type Engine struct {
 	start  time.Time
 	second atomic.Int64 // the real clock's second, kept by the keeper
 	epoch  int64        // expiry times are kept as seconds after it
+	ahead  int64        // how far the clock is ahead, so that it has not stepped back over a restart
+	// sealedBudget is the budget of the process before, in bytes, after a warm start.
+	sealedBudget int64
 
 	noEvict bool
 	// full tells that room was last asked for in vain and that nothing has gone since, where nothing is evicted:
@@ -56,40 +60,84 @@ type Engine struct {
 	// big lets one mutation at a time gather room from all partitions.
 	big    sync.Mutex
 	keeper keeper
+	// verifier compares the checksums of a reattached arena.
+	verifier verifier
+	sums     []uint32 // by unit, what a graceful stop left
+	pending  []bool   // by unit, which are not verified yet; nil after a cold start
+	onLoss   func(Loss)
 
 	claims atomic.Int64 // what still needs the mapping: the engine until Close, and snapshots
 	pinned atomic.Int64 // units that snapshots pin
 }
 
-// New makes an engine and starts its keeper, the goroutine that reclaims expired items, follows the
-// budget and tends the index. Close ends it.
+// New is Open for those who do not care how the engine began.
 func New(cfg Config) (*Engine, error) {
-	if err := checkConfig(cfg); err != nil {
-		return nil, err
-	}
-	shift, count := geometry(cfg.MaxBytes)
-	a, err := newArena(cfg.MaxBytes, shift, count*4)
-	if err != nil {
-		return nil, err
-	}
+	e, _, err := Open(cfg)
+	return e, err
+}
+
+// Open makes an engine and starts its keeper, the goroutine that reclaims expired items, follows the
+// budget and tends the index. Close or Seal ends it. If the backing holds what a graceful stop left there,
+// and all of it is sound and fits the configuration, the items are there again; the report tells. Whatever
+// is wrong with the backing's content is no error but a cold start.
+func Open(cfg Config) (*Engine, Report, error) {
 	e := &Engine{
-		arena: a, key: newHashKey(), maxItem: cfg.MaxItemSize, clock: cfg.Now, noEvict: cfg.NoEvict, start: time.Now(),
-		parts: make([]partition, count),
+		maxItem: cfg.MaxItemSize, noEvict: cfg.NoEvict, clock: cfg.Now, start: time.Now(), onLoss: cfg.OnLoss,
 	}
+	report, err := e.begin(&cfg)
+	if err != nil {
+		if cfg.Backing != nil {
+			err = errors.Join(err, cfg.Backing.Close())
+		}
+		return nil, Report{}, err
+	}
+	e.claims.Store(1)
+	e.second.Store(e.realSecond())
+	e.keeper.start(e)
+	e.verifier.start(e)
+	return e, report, nil
+}
+
+// begin fills the engine, warm or cold.
+func (e *Engine) begin(cfg *Config) (Report, error) {
+	if err := checkConfig(*cfg); err != nil {
+		return Report{}, err
+	}
+	if cfg.Backing == nil {
+		return Report{}, e.beginCold(cfg)
+	}
+	why := e.attach(cfg)
+	if why == nil {
+		return e.reportWarm(), nil
+	}
+	if err := errors.Join(cfg.Backing.cut(0), cfg.Backing.openRecord()); err != nil {
+		return Report{}, err
+	}
+	return Report{Reason: why.Error()}, e.beginCold(cfg)
+}
+
+func (e *Engine) beginCold(cfg *Config) error {
+	shift, count := geometry(cfg.MaxBytes)
+	a, err := newArena(cfg.Backing, cfg.MaxBytes, shift, count*4)
+	if err != nil {
+		return err
+	}
+	e.arena, e.key, e.parts = a, newHashKey(), make([]partition, count)
 	e.pool.a, e.pool.parts = a, int64(count)
 	e.pool.setBudget(cfg.MaxBytes)
 	e.flushAt.Store(never)
-	e.claims.Store(1)
-	e.second.Store(e.realSecond())
-	e.epoch = e.Now() - 2
+	if e.clock != nil {
+		e.epoch = e.clock() - 2
+	} else {
+		e.epoch = e.realSecond() - 2
+	}
 	for i := range e.parts {
 		if !e.parts[i].init(e, i) {
-			_ = a.close()
-			return nil, fmt.Errorf("MaxBytes %d does not hold %d partitions", cfg.MaxBytes, count)
+			return errors.Join(fmt.Errorf("MaxBytes %d does not hold %d partitions, or its backing has less room",
+				cfg.MaxBytes, count), unix.Munmap(a.mem))
 		}
 	}
-	e.keeper.start(e)
-	return e, nil
+	return nil
 }
 
 func checkConfig(cfg Config) error {
@@ -135,9 +183,18 @@ func (e *Engine) OnEvict(fn func(key []byte, it *Item)) {
 }
 
 // Close ends the keeper and frees the memory, or leaves that to the last Snapshot that is held. Gets then
-// miss and mutations are OutOfMemory.
+// miss and mutations are OutOfMemory. What is in the backing is not sealed, and so is lost.
 func (e *Engine) Close() error {
+	if !e.shut() {
+		return nil
+	}
+	return e.unhold()
+}
+
+// shut ends all work. It returns false if that has been done before.
+func (e *Engine) shut() bool {
 	e.keeper.stop()
+	e.verifier.stop()
 	e.big.Lock()
 	defer e.big.Unlock()
 	closed := false
@@ -148,10 +205,7 @@ func (e *Engine) Close() error {
 		p.closed = true
 		p.mu.Unlock()
 	}
-	if closed {
-		return nil
-	}
-	return e.unhold()
+	return !closed
 }
 
 // partition is where a hash belongs.

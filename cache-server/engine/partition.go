@@ -33,6 +33,7 @@ type counters struct {
 	evictions, evictedUnfetched       uint64
 	reclaimed, expiredUnfetched       uint64
 	outOfMemory, tooLarge, indexDrops uint64
+	lostItems, lostUnits              uint64
 }
 
 // partition holds the items of one part of the hashes. Its lock covers all of it, and every byte of
@@ -58,12 +59,15 @@ type partition struct {
 	laps    int  // segments drained in a row that gave little room
 	cleanAt unit // where the search for segments with much dead room goes on
 
+	bad    []unit // units that failed their checksum and are to be taken out
+	excess bool   // buckets may count more passed entries than there are
+
 	n counters
 	_ [64]byte
 }
 
 func (p *partition) init(e *Engine, id int) bool {
-	p.e, p.a, p.pool, p.id = e, e.arena, &e.pool, uint16(id)
+	p.e, p.a, p.pool, p.id = e, e.arena.view(), &e.pool, uint16(id)
 	first, spare := p.pool.alloc(false), p.pool.alloc(false)
 	if first == 0 || spare == 0 {
 		return false
@@ -168,6 +172,9 @@ func (p *partition) gone(h *header, now int64) bool {
 // lookup searches a visible item and removes one that has expired.
 func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
 	at, hd := p.idx.find(h, key)
+	if len(p.bad) > 0 || p.a.lazy != nil {
+		at, hd = p.verified(h, key, at, hd)
+	}
 	if hd != nil && p.gone(hd, now) {
 		p.countReclaimed(hd)
 		p.removeItem(at)

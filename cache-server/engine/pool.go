@@ -20,8 +20,10 @@ type pool struct {
 	high               unit  // units ever handed out
 	used               int64 // units that may be resident: held by partitions, or free and resident
 	budget             int64 // bytes
-	overdrafts         uint64
-	parts              int64
+	// ceiling is where a backing turned out to have no more room, in bytes; 0 if that was not seen.
+	ceiling    int64
+	overdrafts uint64
+	parts      int64
 	// Hints that are read without the lock: units that can still be handed out, and how many each
 	// partition has if all have the same.
 	room, share atomic.Int64
@@ -37,7 +39,13 @@ func metaBytes(n unit) int64 {
 func (p *pool) cost(used int64, high unit) int64 { return used<<p.a.shift + metaBytes(high) }
 
 // limit is how many units the budget allows.
-func (p *pool) limit() int64 { return max(0, (p.budget-metaBytes(p.high+1))>>p.a.shift) }
+func (p *pool) limit() int64 {
+	budget := p.budget
+	if p.ceiling > 0 {
+		budget = min(budget, p.ceiling)
+	}
+	return max(0, (budget-metaBytes(p.high+1))>>p.a.shift)
+}
 
 func (p *pool) updateRoom() {
 	limit := p.limit()
@@ -51,6 +59,16 @@ func (p *pool) alloc(force bool) unit {
 	if !force && p.room.Load() <= 0 {
 		return 0
 	}
+	u, fresh := p.take(force)
+	if fresh && p.a.commit(u) != nil {
+		p.exhausted(u)
+		return 0
+	}
+	return u
+}
+
+// take takes a unit from a list, or a fresh one, whose memory is not committed yet.
+func (p *pool) take(force bool) (u unit, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.updateRoom()
@@ -59,26 +77,41 @@ func (p *pool) alloc(force bool) unit {
 	if u := p.resident; u != 0 && (fits || force) {
 		p.resident = p.a.desc(u).next
 		p.residentN--
-		return u
+		return u, false
 	}
 	if p.used+1 > p.limit() {
 		if !force {
-			return 0
+			return 0, false
 		}
 		p.overdrafts++
 	}
-	u := p.returned
+	u = p.returned
 	switch {
 	case u != 0:
 		p.returned = p.a.desc(u).next
-	case p.high < p.a.units:
+	case p.high < p.a.units && p.a.describe(p.high+1) == nil:
 		p.high++
 		u = p.high
 	default:
-		return 0
+		// A backing may be out of room for descriptors alone.
+		if p.a.backing != nil {
+			p.ceiling = p.cost(p.used, p.high)
+		}
+		return 0, false
 	}
 	p.used++
-	return u
+	return u, true
+}
+
+// exhausted takes back a unit for which the backing had no room, and asks for no more than there is.
+func (p *pool) exhausted(u unit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.a.desc(u).next = p.returned
+	p.returned = u
+	p.used--
+	p.ceiling = p.cost(p.used, p.high)
+	p.updateRoom()
 }
 
 // free takes a unit back. Its memory stays resident and counted: giving it back to the kernel may take
@@ -138,7 +171,7 @@ func (p *pool) over() bool {
 func (p *pool) setBudget(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.budget = bytes
+	p.budget, p.ceiling = bytes, 0
 	p.bytes.Store(bytes)
 	p.updateRoom()
 }

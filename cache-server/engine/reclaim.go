@@ -32,6 +32,7 @@ type drain struct {
 // reclaim empties segments, at most so many records further. It returns false if there is nothing
 // that could be emptied.
 func (p *partition) reclaim(records int, now int64) bool {
+	p.mend() // a segment that failed its checksum has records that nothing would empty it of
 	if p.drain.unit == 0 && !p.startDrain() {
 		return false
 	}

@@ -63,9 +63,19 @@ const (
 
 func align8(n uint32) uint32 { return (n + 7) &^ 7 }
 
-func (a *arena) header(r ref) *header { return (*header)(unsafe.Add(a.base, r)) }
+func (a *arena) header(r ref) *header {
+	if a.lazy != nil {
+		a.verifyAt(r)
+	}
+	return (*header)(unsafe.Add(a.base, r))
+}
 
-func (a *arena) fragment(r ref) *fragment { return (*fragment)(unsafe.Add(a.base, r)) }
+func (a *arena) fragment(r ref) *fragment {
+	if a.lazy != nil {
+		a.verifyAt(r)
+	}
+	return (*fragment)(unsafe.Add(a.base, r))
+}
 
 // chain is the first fragment of an item with bitChain.
 func (a *arena) chain(r ref) *ref { return (*ref)(unsafe.Add(a.base, uint64(r)+uint64(headerSize))) }

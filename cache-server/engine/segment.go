@@ -84,6 +84,12 @@ func (p *partition) unlink(u unit) {
 // freeSegment frees a segment without live records that is in no list.
 func (p *partition) freeSegment(u unit) {
 	d := p.a.desc(u)
+	if p.isBad(u) {
+		// The index may point into it still, so it must not be used again before salvage.
+		atomic.StoreUint32(&d.state, unitDraining)
+		return
+	}
+	p.a.forgo(u)
 	p.dead -= int64(d.used - d.live)
 	p.queues[d.queue].units--
 	if d.pins > 0 {

@@ -11,6 +11,9 @@ func (e *Engine) Stats() Stats {
 		p := &e.parts[i]
 		p.mu.Lock()
 		n := p.n
+		if p.a.lazy != nil {
+			s.Unverified += int64(p.a.lazy.left)
+		}
 		p.mu.Unlock()
 		s.CurrItems += n.items
 		s.Bytes += n.bytes
@@ -21,6 +24,8 @@ func (e *Engine) Stats() Stats {
 		s.ExpiredUnfetched += n.expiredUnfetched
 		s.OutOfMemory += n.outOfMemory
 		s.TooLarge += n.tooLarge
+		s.LostItems += n.lostItems
+		s.LostUnits += n.lostUnits
 	}
 	return s
 }

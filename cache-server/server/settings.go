@@ -40,6 +40,8 @@ type Settings struct {
 	// memcached: 1.25, 48 bytes and 512 KiB.
 	SlabFactor                float64
 	SlabMinSize, SlabChunkMax int
+	// MemoryFile is the path of the file that holds the items, empty if there is none.
+	MemoryFile string
 	// Given are settings that mean nothing here, by their names, as they were given.
 	Given map[string]string
 }
@@ -86,6 +88,9 @@ func (s *Server) setBudget(mebibytes uint64) string {
 func (s *Server) settingsStats() []stat {
 	all := slices.Concat(s.networkSettings(), s.storageSettings(), s.watchSettings(), absentSettings)
 	for i := range all {
+		if file := s.cfg.Settings.MemoryFile; all[i].name == "memory_file" && file != "" {
+			all[i].value = file
+		}
 		if given, ok := s.cfg.Settings.Given[all[i].name]; ok {
 			all[i].value = given
 		}
