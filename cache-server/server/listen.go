@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,10 +24,8 @@ func Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
 	if addr.Addr().Is6() {
 		network = "tcp6" // IPv6 alone: tcp would bind IPv4 with it for the wildcard
 	}
-	config := net.ListenConfig{
-		Control:         boundBuffers,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4},
-	}
+	config := net.ListenConfig{Control: boundBuffers}
+	config.SetMultipathTCP(false) // no client asks for it, and it takes fewer socket options
 	l, err := config.Listen(ctx, network, addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)

@@ -98,6 +98,9 @@ func newLoop(s *Server) (*loop, error) {
 		}
 		return nil, fmt.Errorf("make an event loop: %w", err)
 	}
+	if s.cfg.IdleTimeout > 0 {
+		l.wakeBy(time.Now().Add(idleTick))
+	}
 	return l, nil
 }
 

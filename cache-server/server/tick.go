@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// idlePerTick is how many connections are looked at for idleness before others have their turn.
-const idlePerTick = 1024
+const (
+	// idleTick is how often idle connections are looked for, and idlePerTick how many are looked at before
+	// others have their turn.
+	idleTick    = time.Second
+	idlePerTick = 1024
+)
 
 // hurryTick is how soon a connection with a deadline is looked at again that was busy when it came.
 const hurryTick = 100 * time.Millisecond
@@ -102,7 +106,7 @@ func (l *loop) kickIdle(now time.Time) {
 		return
 	}
 	l.idleScan = 0
-	l.wakeBy(now.Add(time.Second))
+	l.wakeBy(now.Add(idleTick))
 }
 
 // drain closes the listeners, and lets every connection answer what has arrived.
