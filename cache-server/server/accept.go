@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -59,25 +58,6 @@ func newDoor(l net.Listener) (*door, error) {
 		return nil, setErr
 	}
 	return d, nil
-}
-
-// setOptions sets what connections inherit from their listener: no delay for small replies, and an end for
-// peers that are gone without a word, after two minutes. A listener of multipath TCP does not take them all.
-func setOptions(fd int) error {
-	for _, o := range []struct{ level, option, value int }{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
-		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000},
-	} {
-		err := unix.SetsockoptInt(fd, o.level, o.option, o.value)
-		if err != nil && !errors.Is(err, unix.ENOPROTOOPT) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return os.NewSyscallError("setsockopt", err)
-		}
-	}
-	return nil
 }
 
 // addDoor gives the loop a listener to accept from.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ func Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
 	if addr.Addr().Is6() {
 		network = "tcp6" // IPv6 alone: tcp would bind IPv4 with it for the wildcard
 	}
-	config := net.ListenConfig{Control: boundBuffers}
+	config := net.ListenConfig{Control: prepare}
 	config.SetMultipathTCP(false) // no client asks for it, and it takes fewer socket options
 	l, err := config.Listen(ctx, network, addr.String())
 	if err != nil {
@@ -61,17 +62,35 @@ func ListenUnix(ctx context.Context, path string, access uint32) (net.Listener, 
 	return l, nil
 }
 
-func boundBuffers(_, _ string, raw syscall.RawConn) error {
+// prepare sets the options of a listener before anybody can connect to it.
+func prepare(_, _ string, raw syscall.RawConn) error {
 	var optErr error
 	err := raw.Control(func(fd uintptr) {
+		optErr = setOptions(int(fd))
 		for _, option := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
 			if optErr == nil {
 				optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, socketBuffer)
 			}
 		}
 	})
-	if err != nil {
-		return err
+	return errors.Join(err, optErr)
+}
+
+// setOptions sets what connections inherit from their listener: no delay for small replies, and an end for
+// peers that are gone without a word, after two minutes. A listener of multipath TCP does not take them all.
+func setOptions(fd int) error {
+	for _, o := range []struct{ level, option, value int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000},
+	} {
+		err := unix.SetsockoptInt(fd, o.level, o.option, o.value)
+		if err != nil && !errors.Is(err, unix.ENOPROTOOPT) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return os.NewSyscallError("setsockopt", err)
+		}
 	}
-	return optErr
+	return nil
 }
