@@ -70,8 +70,10 @@ func (e *Engine) applyBig(p *partition, m *Mutation, h uint64, need int) Result 
 // apply does a change under the lock. If it needs more units than the partition can make free, it
 // changes nothing and returns how many.
 func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need int) {
+	barrier, found := p.e.barrier.Load(), false
 	for again := true; again; {
 		at, hd := p.lookup(h, m.Key, now)
+		found = hd != nil
 		if hd == nil {
 			if outcome, stop := withoutItem(m); stop {
 				return Result{Outcome: outcome}, 0
@@ -83,6 +85,12 @@ func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need in
 			return Result{Outcome: outcome}, 0
 		}
 		res, need, again = p.change(m, h, at, hd, now)
+	}
+	if found && p.e.barrier.Load() != barrier {
+		// The item was found before a flush began, and so it goes with it.
+		if at, hd := p.lookup(h, m.Key, now); hd != nil {
+			p.removeItem(at)
+		}
 	}
 	return res, need
 }

@@ -64,11 +64,19 @@ func (e *Engine) FlushAll(at int64) {
 	e.flushMu.Lock()
 	defer e.flushMu.Unlock()
 	if at <= e.Now() {
-		e.barrier.Store(e.cas.Load())
+		e.raiseBarrier()
 		e.flushAt.Store(never)
 		return
 	}
 	e.flushAt.Store(at)
+}
+
+// raiseBarrier flushes all that was stored so far. An operation that runs meanwhile may have found its item before
+// the barrier was there and store it anew: what it stored until the second look at the versions is flushed by that,
+// and what it stores later it finds flushed itself, since the barrier has risen under it (see partition.apply).
+func (e *Engine) raiseBarrier() {
+	e.barrier.Store(e.cas.Load())
+	e.barrier.Store(e.cas.Load())
 }
 
 // flushDue lets a pending flush take effect. No operation saw the clock between the flush's second and
@@ -77,7 +85,7 @@ func (e *Engine) flushDue(now int64) {
 	e.flushMu.Lock()
 	defer e.flushMu.Unlock()
 	if now >= e.flushAt.Load() {
-		e.barrier.Store(e.cas.Load())
+		e.raiseBarrier()
 		e.flushAt.Store(never)
 	}
 }

@@ -4,8 +4,10 @@
 package engine
 
 import (
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -286,6 +288,36 @@ func TestOneReaderWins(t *testing.T) {
 		m := &Mutation{Verb: Delete, Key: key, Invalidate: round%3 != 0, NewCAS: uint64(round), HasNewCAS: round%5 == 0}
 		if res := e.Apply(m); res.Outcome != Deleted {
 			t.Fatalf("round %d: %v", round, res.Outcome)
+		}
+	}
+}
+
+// TestAFlushOutlastsWhatRunsBesideIt counts while everything is flushed. What counted on an item came before the
+// flush, so that nothing is left.
+func TestAFlushOutlastsWhatRunsBesideIt(t *testing.T) {
+	e := newEngine(t, Config{MaxBytes: 4 << 20, MaxItemSize: 1 << 20})
+	key := []byte("k")
+	for round := range 20_000 / slowdown {
+		e.Apply(&Mutation{Verb: Set, Key: key, Value: []byte("0")})
+		var flushed atomic.Bool
+		var counted atomic.Int64
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !flushed.Load() {
+				e.Apply(&Mutation{Verb: Increment, Key: key, Delta: 1})
+				e.Apply(&Mutation{Verb: Append, Key: key, Value: []byte("0")})
+				e.Apply(&Mutation{Verb: Delete, Key: key, Invalidate: true, HasNewCAS: true, NewCAS: uint64(round)})
+				counted.Add(1)
+			}
+		})
+		for counted.Load() < int64(round%4) {
+			runtime.Gosched()
+		}
+		e.FlushAll(0)
+		flushed.Store(true)
+		wg.Wait()
+		if v, it, ok := e.Get(nil, key); ok {
+			t.Fatalf("round %d: %q %+v has outlasted a flush", round, v, it)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func parseMeta(line []byte, r *Request) bool {
 func parseMetaDebug(rest []byte, r *Request) {
 	key, flags := NextToken(rest)
 	first, _ := NextToken(flags)
-	if len(key) == 0 || len(key) > MaxKeyLen || !legalFlags(flags, 2) {
+	if _, legal := countFlags(flags, 2); len(key) == 0 || len(key) > MaxKeyLen || !legal {
 		r.fail(problemFormat)
 		return
 	}
@@ -114,7 +114,8 @@ func parseMetaDebug(rest []byte, r *Request) {
 // parseMetaKeyed reads mg|md|ma <key> <flags>*.
 func parseMetaKeyed(rest []byte, r *Request, command Command) {
 	key, flags := NextToken(rest)
-	if len(key) == 0 || !legalFlags(flags, 2) {
+	words, legal := countFlags(flags, 2)
+	if len(key) == 0 || !legal {
 		r.fail(problemFormat)
 		return
 	}
@@ -123,7 +124,7 @@ func parseMetaKeyed(rest []byte, r *Request, command Command) {
 	if command == MetaArithmetic {
 		modes = "I+D-"
 	}
-	problem := r.parseFlags(flags, 2, modes, problemCountMode)
+	problem := r.parseFlags(flags, words, modes, problemCountMode)
 	if command == MetaArithmetic && problem != "" && problem != problemCountMode && problem != problemOpaque {
 		problem = problemAnyFlag
 	}
@@ -136,12 +137,13 @@ func parseMetaSet(rest []byte, r *Request) {
 	key, rest := NextToken(rest)
 	word, flags := NextToken(rest)
 	size, ok := metaInt32(word)
-	if len(word) == 0 || !ok || size < 0 || size > maxStoreSize || !legalFlags(flags, 3) {
+	words, legal := countFlags(flags, 3)
+	if len(word) == 0 || !ok || size < 0 || size > maxStoreSize || !legal {
 		r.fail(problemFormat)
 		return
 	}
 	r.Key = key
-	if problem := r.parseFlags(flags, 3, "EAPRS", problemSetMode); problem != "" {
+	if problem := r.parseFlags(flags, words, "EAPRS", problemSetMode); problem != "" {
 		r.Swallow = int(size) + 2
 		r.fail(problem)
 		return
@@ -149,33 +151,44 @@ func parseMetaSet(rest []byte, r *Request) {
 	r.Command, r.Size = MetaSet, int(size)
 }
 
-// legalFlags tells whether all flags begin with something that may be one. memcached finds that out while it looks
-// for words, so that it goes before anything else.
-func legalFlags(flags []byte, n int) bool {
-	for word, rest := NextToken(flags); len(word) > 0 && n < maxWords; word, rest = NextToken(rest) {
+// nextFlag is NextToken for words that are short.
+func nextFlag(line []byte) (word, rest []byte) {
+	start := 0
+	for start < len(line) && line[start] == ' ' {
+		start++
+	}
+	end := start
+	for end < len(line) && line[end] != ' ' {
+		end++
+	}
+	return line[start:end], line[end:]
+}
+
+// countFlags counts the words of a line whose flags come after the first n, and tells whether all flags begin with
+// something that may be one. memcached finds that out while it looks for words, so that it goes before anything else.
+func countFlags(flags []byte, n int) (words int, legal bool) {
+	for word, rest := nextFlag(flags); len(word) > 0 && n < maxWords; word, rest = nextFlag(rest) {
 		if c := word[0]; (c < 'A' || c > 'z') && (c < '0' || c > '9') {
-			return false
+			return n, false
 		}
 		n++
 	}
-	return true
+	return n, true
 }
 
-// parseFlags reads the flags. n is how many words stand before them, modes are the letters that M may have.
-func (r *Request) parseFlags(flags []byte, n int, modes, modeProblem string) (problem string) {
+// parseFlags reads the flags of a line of so many words. modes are the letters that M may have.
+func (r *Request) parseFlags(flags []byte, words int, modes, modeProblem string) (problem string) {
 	r.Meta.Flags = flags
 	if len(r.Key) > MaxKeyLen {
 		return problemFormat
 	}
-	for word, rest := NextToken(flags); len(word) > 0; word, rest = NextToken(rest) {
-		if n++; n > MaxMetaWords {
-			return problemManyFlags
-		}
+	if words > MaxMetaWords {
+		return problemManyFlags
 	}
 	var seen [2]uint64
 	problem = problemFormat
 	failed, longOpaque := false, false
-	for word, rest := NextToken(flags); len(word) > 0; word, rest = NextToken(rest) {
+	for word, rest := nextFlag(flags); len(word) > 0; word, rest = nextFlag(rest) {
 		c := word[0]
 		if c >= 127 || seen[c>>6]>>(c&63)&1 != 0 {
 			return problemDuplicate

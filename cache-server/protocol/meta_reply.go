@@ -134,7 +134,7 @@ func appendMetaSize(dst []byte, size int) []byte {
 // appendMetaFlags appends those of the flags that are shown, in the order of the request.
 func appendMetaFlags(dst, flags []byte, it *MetaItem, shown string) []byte {
 	ttl := it.TTL
-	for word, rest := NextToken(flags); len(word) > 0; word, rest = NextToken(rest) {
+	for word, rest := nextFlag(flags); len(word) > 0; word, rest = nextFlag(rest) {
 		flag := word[0]
 		switch {
 		case flag == 'T':
