@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -68,9 +67,9 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	if err := errors.Join(checkLimits(*memory, *itemSize, *connections, *drain), place.check()); err != nil {
 		return nil, err
 	}
-	limit := memoryLimit(os.DirFS("/"))
-	if err := fitsLimit(limit, *memory, *itemSize, *connections); err != nil {
-		return nil, err
+	heap := newHeap(*itemSize, *connections, true)
+	if err := heap.admit(*memory); err != nil {
+		return nil, fmt.Errorf("--memory-bytes: %w", err)
 	}
 	if os.Getuid() == 0 {
 		return nil, errors.New("refuse to run as root in a fleet: run as another user, such as 65532")
@@ -79,12 +78,12 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("make the process not dumpable: %w", err)
 	}
-	debug.SetMemoryLimit(heapLimit(limit, *memory, *itemSize, *connections))
+	heap.follow(*memory)
 	level := new(slog.LevelVar)
 	p := &plan{
 		log:   slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
 		level: level, memory: *memory, maxItemSize: *itemSize, connections: *connections,
-		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain, arena: place,
+		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain, arena: place, heap: heap,
 		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: runtime.GOMAXPROCS(0)},
 	}
 	for _, addr := range addrs {

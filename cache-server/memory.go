@@ -23,7 +23,7 @@ func fitsLimit(limit, memory, itemSize int64, connections int) error {
 	if limit == 0 || need <= limit {
 		return nil
 	}
-	return fmt.Errorf("--memory-bytes is %d, and %d connections and items of %d bytes need %d bytes in all, "+
+	return fmt.Errorf("a budget of %d bytes, %d connections and items of %d bytes need %d bytes in all, "+
 		"but the kernel's limit for this process is %d: raise the limit or lower the budget",
 		memory, connections, itemSize, need, limit)
 }

@@ -48,6 +48,7 @@ type plan struct {
 	extended     *extended
 	process      processPlan
 	arena        arena
+	heap         *heap
 }
 
 // processPlan is what flags ask of the process itself.
@@ -72,6 +73,7 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, p.closeEngine(ctx, e)) }()
+	defer p.heap.watch(ctx, e)()
 	caches, monitors, err := p.listen(ctx)
 	if err != nil {
 		return err
@@ -156,6 +158,7 @@ func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
 		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
 		BindingProtocol: p.binding, DisableCAS: p.noCAS, NoDump: p.noDump,
 		PrefixDelimiter: p.delimiter, StatsDetail: p.detail, Shutdown: stop,
+		AdmitBudget: p.heap.admit, BudgetChanged: p.heap.kick,
 	}
 	if p.cluster != nil {
 		cfg.Membership = p.cluster

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,9 +72,8 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	if f.set.Changed("udp-port") && f.udpPort != 0 && !f.set.Changed("port") {
 		f.port = f.udpPort // as memcached has it
 	}
-	if limit := memoryLimit(os.DirFS("/")); limit > 0 {
-		debug.SetMemoryLimit(heapLimit(limit, f.memory<<20, itemSize, f.connections))
-	}
+	heap := newHeap(itemSize, f.connections, false)
+	heap.follow(f.memory << 20)
 	level := new(slog.LevelVar)
 	if f.verbose > 0 {
 		level.Set(slog.LevelDebug)
@@ -84,7 +82,7 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 		log:   slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 		level: level, memory: f.memory << 20, maxItemSize: itemSize, connections: f.connections,
 		binding: bindings[f.protocol], noEvict: f.noEvict, noDump: f.noDump, socket: f.socket, backlog: f.backlog,
-		admin: f.adminCommands(), arena: f.arena,
+		admin: f.adminCommands(), arena: f.arena, heap: heap,
 		verbosity: f.verbose, drainTimeout: f.drain, testHooks: f.testHooks, extended: ext,
 		perEvent: f.requestsPerEvent(), noCAS: f.noCAS, delimiter: f.delimiter[0], detail: f.set.Changed("prefix-delimiter"),
 		process: processPlan{
@@ -94,6 +92,9 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	}
 	if f.udpPort != 0 {
 		p.log.Warn("There is no UDP: nothing listens there", "port", f.udpPort)
+	}
+	if err := heap.admit(f.memory << 20); err != nil {
+		p.log.Warn("Memory may run short", "error", err)
 	}
 	if os.Getuid() == 0 && f.user == "" {
 		p.log.Warn("Running as root: give -u a user to become")

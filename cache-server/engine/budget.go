@@ -22,6 +22,10 @@ func (e *Engine) SetBudget(bytes int64) error {
 	return nil
 }
 
+// Budget is the budget and how much of the arena may be resident in memory, both in bytes. While the budget
+// falls the second is larger.
+func (e *Engine) Budget() (budget, mapped int64) { return e.pool.sizes() }
+
 // leastBudget is what the partitions or two of the largest items need.
 func leastBudget(maxItem, parts int, shift uint) int64 {
 	return max(MinBytes, 2*int64(maxItem), int64(parts*unitsLeast)<<shift)

@@ -30,6 +30,10 @@ type Config struct {
 	MaxConnections int
 	// MaxBudget is the largest budget that cache_memlimit may set, in bytes; 0 means no limit.
 	MaxBudget int64
+	// AdmitBudget, if it is set, is asked before the budget changes; an error refuses the change. BudgetChanged
+	// is told afterwards.
+	AdmitBudget   func(bytes int64) error
+	BudgetChanged func()
 	// TransferBytes bounds what all connections together hold while they wait for their clients.
 	// 0 means DefaultTransferBytes.
 	TransferBytes int64

@@ -75,9 +75,19 @@ func (s *Server) setBudget(mebibytes uint64) string {
 	if s.cfg.MaxBudget > 0 && bytes > s.cfg.MaxBudget {
 		return protocol.ReplyLimitFailed
 	}
-	if err := s.engine.SetBudget(bytes); err != nil {
+	var err error
+	if s.cfg.AdmitBudget != nil {
+		err = s.cfg.AdmitBudget(bytes)
+	}
+	if err == nil {
+		err = s.engine.SetBudget(bytes)
+	}
+	if err != nil {
 		s.log.Warn("Budget not changed", "bytes", bytes, "error", err)
 		return protocol.ReplyLimitFailed
+	}
+	if s.cfg.BudgetChanged != nil {
+		s.cfg.BudgetChanged()
 	}
 	s.log.Info("Budget changed", "bytes", bytes)
 	return protocol.ReplyOK
