@@ -17,7 +17,8 @@ func (c *conn) execute() bool {
 	if now := c.s.engine.Now(); c.lastCommand.Load() != now {
 		c.lastCommand.Store(now)
 	}
-	for {
+	near := 0 // requests up to here had their items brought near; the first one cannot wait for that
+	for first := true; ; first = false {
 		in := c.ws.in[c.start:]
 		if c.skip > 0 {
 			n := min(c.skip, len(in))
@@ -30,6 +31,9 @@ func (c *conn) execute() bool {
 		}
 		if c.left--; c.left < 0 && c.pause() {
 			return true
+		}
+		if !first && c.start >= near {
+			near = c.start + c.lookAhead(in)
 		}
 		var complete, proceed bool
 		if c.isBinary(in[0]) {

@@ -26,7 +26,11 @@ func (c *conn) get(r *protocol.Request) bool {
 		c.ws.out = append(c.ws.out, protocol.ReplyBadFormat...)
 		return true
 	}
+	near := keys // the keys whose items were not brought near yet; for one alone there is nothing to gain
 	for key, rest := protocol.NextToken(keys); len(key) > 0; key, rest = protocol.NextToken(rest) {
+		if len(rest) > 0 && len(rest) <= len(near) {
+			near = c.prefetch(near)
+		}
 		if !valid {
 			// The keys before one that is too long are touched, and their values not sent.
 			c.touchOnly(key, deadline)
