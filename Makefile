@@ -88,9 +88,10 @@ E2E_ENV = KUBECONFIG=$$(hack/cluster/kubeconfig.sh) MEMKEEP_INSTALL_YAML=$(CURDI
 	MEMKEEP_EXEC_NODE=$(CURDIR)/hack/cluster/exec-node.sh
 
 .PHONY: test-deps
-test-deps: ## Kubernetes' binaries for the API tests and Debian's memcached for the differential test.
+test-deps: ## Kubernetes' binaries for the API tests and Debian's memcached and strace to compare with.
 	hack/cluster/build.sh assets
 	hack/debs.sh memcached
+	hack/debs.sh strace
 
 .PHONY: test-unit
 test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real API server.

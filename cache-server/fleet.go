@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -79,12 +78,13 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 		return nil, fmt.Errorf("make the process not dumpable: %w", err)
 	}
 	heap.follow(*memory)
+	threads := setThreads(os.DirFS("/"), 0, getenv("GOMAXPROCS"))
 	level := new(slog.LevelVar)
 	p := &plan{
 		log:   slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
 		level: level, memory: *memory, maxItemSize: *itemSize, connections: *connections,
 		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain, arena: place, heap: heap,
-		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: runtime.GOMAXPROCS(0)},
+		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: threads},
 	}
 	for _, addr := range addrs {
 		p.addresses = append(p.addresses, netip.AddrPortFrom(addr, cachePort))

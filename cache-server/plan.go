@@ -157,7 +157,7 @@ func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
 		AdminCommands: p.admin, RefuseOwnAddress: p.refuseOwn, Version: protocolVersion,
 		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
 		BindingProtocol: p.binding, DisableCAS: p.noCAS, NoDump: p.noDump,
-		PrefixDelimiter: p.delimiter, StatsDetail: p.detail, Shutdown: stop,
+		RequestsPerEvent: p.perEvent, PrefixDelimiter: p.delimiter, StatsDetail: p.detail, Shutdown: stop,
 		AdmitBudget: p.heap.admit, BudgetChanged: p.heap.kick,
 	}
 	if p.cluster != nil {

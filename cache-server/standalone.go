@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,12 +134,7 @@ func (f *standaloneFlags) addresses(ctx context.Context, p *plan) (err error) {
 
 // settings fills in what stats settings tells, and how many threads there are.
 func (f *standaloneFlags) settings(p *plan, ext *extended) error {
-	threads := f.threads
-	if threads > 0 {
-		runtime.GOMAXPROCS(threads)
-	} else {
-		threads = runtime.GOMAXPROCS(0)
-	}
+	threads := setThreads(os.DirFS("/"), f.threads, os.Getenv("GOMAXPROCS"))
 	factor, err := strconv.ParseFloat(f.factor, 64)
 	if err != nil || factor <= 1 || factor > 1<<20 {
 		return fmt.Errorf("-f is %q: it must be a number above 1", f.factor)

@@ -142,7 +142,7 @@ func (c *conn) awaitMemory(n int64) bool {
 // breathe lets all others of the loop have a turn before this connection goes on. Who cannot leave the loop
 // for want of memory goes on at once.
 func (c *conn) breathe() {
-	c.left = turnWork
+	c.left = c.share()
 	if c.l == nil || !c.leave() {
 		return
 	}

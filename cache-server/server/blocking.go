@@ -71,7 +71,7 @@ func (c *conn) serve() {
 		}
 	}()
 	for c.awaitInput() {
-		c.left = turnWork
+		c.left = c.share()
 		proceed := c.execute()
 		if c.ws == nil || !c.flush() || !proceed || !c.keep() {
 			return

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"math"
 	"net"
 	"runtime/debug"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func (c *conn) step() (alive bool) {
 		c.s.transfer.give(workspaceSize)
 	}
 	for {
-		c.left = turnWork
+		c.left = c.share()
 		proceed := c.execute()
 		if c.ws == nil || !c.flush() || !proceed {
 			return false
@@ -148,7 +149,7 @@ func (c *conn) pause() bool {
 		return false
 	}
 	if !c.s.transfer.try(workspaceSize) {
-		c.left = turnWork // there is no memory to wait with
+		c.left = c.share() // there is no memory to wait with
 		return false
 	}
 	c.yielded = true
@@ -156,6 +157,11 @@ func (c *conn) pause() bool {
 		c.l.ws = nil
 	}
 	return true
+}
+
+// share is how much a connection may do in one turn.
+func (c *conn) share() int32 {
+	return int32(min(c.s.cfg.RequestsPerEvent, math.MaxInt32))
 }
 
 func (c *conn) panicked() {

@@ -56,6 +56,9 @@ type Config struct {
 	Timeouts Timeouts
 	// IdleTimeout closes connections that have asked for nothing for so long, in whole seconds. 0 means never.
 	IdleTimeout time.Duration
+	// RequestsPerEvent is how many requests and keys of a connection are answered before others have their
+	// turn. 0 means 256, or less if they bring long replies.
+	RequestsPerEvent int
 	// Loops is how many event loops serve the connections. 0 means one for every thread that executes Go.
 	Loops int
 	// BindingProtocol is what clients speak. The default is that the first byte of each decides.
@@ -181,6 +184,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.TransferBytes == 0 {
 		cfg.TransferBytes = DefaultTransferBytes(cfg.MaxItemSize, cfg.MaxConnections)
+	}
+	if cfg.RequestsPerEvent < 1 {
+		cfg.RequestsPerEvent = turnWork
 	}
 	if cfg.Timeouts.Stall == 0 {
 		cfg.Timeouts.Stall = defaultStall
