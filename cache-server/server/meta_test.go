@@ -6,6 +6,7 @@ package server
 import (
 	"bufio"
 	"encoding/base64"
+	"fmt"
 	"net"
 	"regexp"
 	"slices"
@@ -114,6 +115,23 @@ func TestMetaConversations(t *testing.T) {
 				t.Errorf("got %.600q, want %.600q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestALargeMetaSetKeepsItsFlags sends values that do not fit a workspace: the line is gone when they have come.
+func TestALargeMetaSetKeepsItsFlags(t *testing.T) {
+	f := start(t, nil)
+	conn := f.dial(t)
+	for _, size := range []int{20_000, 300_000, 1_000_000} {
+		value := strings.Repeat("x", size)
+		line := fmt.Sprintf("ms a2V5 %d b T90 F7 E5000000000 Oabc k s c ", size)
+		send(t, conn, line+"\r\n"+value[:10], "")
+		send(t, conn, value[10:]+"\r\n", fmt.Sprintf("HD Oabc ka2V5 b s%d c5000000000\r\n", size))
+		send(t, conn, line+"ME q\r\n"+value+"\r\n", fmt.Sprintf("NS Oabc ka2V5 b s%d c0\r\n", size))
+		send(t, conn, line+"I q\r\n"+value+"xx\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+		send(t, conn, line+"Tx q\r\n"+value+"\r\nmn\r\n", "CLIENT_ERROR duplicate flag\r\nMN\r\n")
+		send(t, conn, "mg key v t f c k\r\n", fmt.Sprintf("VA %d t90 f7 c5000000000 ka2V5 b\r\n%s\r\n", size, value))
+		send(t, conn, "md key\r\n", "HD\r\n")
 	}
 }
 
