@@ -136,9 +136,7 @@ func TestBinaryValuesWithoutRoomAreRefusedAndThrownAway(t *testing.T) {
 func TestBinaryRepliesWithoutRoomAreRefused(t *testing.T) {
 	f := start(t, func(cfg *Config) { cfg.Timeouts = Timeouts{Budget: 20 * time.Millisecond} })
 	storeBig(t, f)
-	if !f.transfer.try(f.transfer.limit - 1000) {
-		t.Fatal("the budget is not free")
-	}
+	eventually(t, "the budget is free", func() bool { return f.transfer.try(f.transfer.limit - 1000) })
 	defer f.transfer.give(f.transfer.limit - 1000)
 	conn := f.dial(t)
 	if got := exchange(t, conn, get("big")); got.status != protocol.StatusOutOfMemory {

@@ -218,10 +218,14 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
-	if s.draining.Load() {
-		return l.Close()
-	}
 	d, err := newDoor(l)
+	if s.draining.Load() {
+		_ = l.Close() // Drain may have closed it already
+		if d != nil {
+			_ = unix.Close(d.fd)
+		}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	}
