@@ -87,24 +87,16 @@ func TestSameConversations(t *testing.T) {
 	addrs := [2]string{startMemcached(t), startOurs(t)}
 	for _, c := range sameCases {
 		t.Run(c.name, func(t *testing.T) {
-			var answers [2]answer
-			done := make(chan struct{}, 2)
-			for i, addr := range addrs {
-				go func() {
-					answers[i].stream, answers[i].err = talk(addr, c.steps)
-					done <- struct{}{}
-				}()
+			var answers [2]string
+			if err := onBoth(func(side int) error {
+				got, err := talk(addrs[side], c.steps)
+				answers[side] = string(got)
+				return err
+			}); err != nil {
+				t.Fatal(err)
 			}
-			<-done
-			<-done
-			for i := range answers {
-				if answers[i].err != nil {
-					t.Fatalf("%s: %v", names[i], answers[i].err)
-				}
-			}
-			if string(answers[0].stream) != string(answers[1].stream) {
-				t.Errorf("%s says %s,\n%s says %s", names[0], shorten(string(answers[0].stream)),
-					names[1], shorten(string(answers[1].stream)))
+			if answers[0] != answers[1] {
+				t.Errorf("%s says %s,\n%s says %s", names[0], shorten(answers[0]), names[1], shorten(answers[1]))
 			}
 		})
 	}

@@ -6,115 +6,148 @@ package differential
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// reply is one reply: a line, with the data block where it has one.
+// reply is one reply, with its data block where it has one.
 type reply struct {
-	text string // CAS numbers and versions left out
-	key  string // of a VALUE with CAS
-	cas  uint64
+	text string   // CAS numbers, times and versions left out
+	key  string   // of a reply that tells key and CAS
+	cas  []uint64 // in their order
+	quit bool     // the connection ends here
+	near []int    // seconds, which depend on where in a second a server's clock ticks
 }
 
-// parseReplies splits what a server has sent.
-func parseReplies(stream []byte) []reply {
+// same compares the replies of both sides, CAS numbers aside.
+func same(a, b reply) bool {
+	if a.text != b.text || len(a.cas) != len(b.cas) || len(a.near) != len(b.near) {
+		return false
+	}
+	for i := range a.near {
+		x, y := a.near[i], b.near[i]
+		if x != y && (x == -1 || y == -1 || x-y > 2 || y-x > 2) { // -1 is for ever
+			return false
+		}
+	}
+	return true
+}
+
+func (r reply) String() string {
+	return fmt.Sprintf("%s%v%v", shorten(r.text), r.cas, r.near)
+}
+
+// parseText splits what a server has sent in the text protocol, meta commands included.
+func parseText(stream []byte) []reply {
 	var replies []reply
 	for len(stream) > 0 {
 		end := bytes.Index(stream, []byte("\r\n"))
 		if end < 0 {
 			return append(replies, reply{text: "unfinished: " + string(stream)})
 		}
-		line := stream[:end]
+		line := string(stream[:end])
 		stream = stream[end+2:]
-		words := bytes.Split(line, []byte(" "))
-		switch {
-		case bytes.HasPrefix(line, []byte("VERSION ")):
-			replies = append(replies, reply{text: "VERSION"})
-		case bytes.HasPrefix(line, []byte("VALUE ")) && len(words) >= 4:
-			r := reply{text: string(bytes.Join(words[:4], []byte(" ")))}
-			if len(words) == 5 {
-				r.key = string(words[1])
-				r.cas, _ = strconv.ParseUint(string(words[4]), 10, 64)
-				r.text += " CAS"
+		r, size := parseLine(line)
+		if size >= 0 {
+			if size+2 > len(stream) {
+				return append(replies, reply{text: "unfinished: " + line})
 			}
-			size, err := strconv.Atoi(string(words[3]))
-			if err != nil || size < 0 || size+2 > len(stream) {
-				return append(replies, reply{text: "unfinished: " + string(line)})
-			}
-			block := stream[:size+2]
+			r.text += "\n" + string(stream[:size+2])
 			stream = stream[size+2:]
-			if slices.Contains(counters, string(words[1])) {
-				block = bytes.TrimRight(block, " \r\n")
-				r.text = strings.TrimSuffix(r.text, " CAS")
-				r.text = r.text[:len(r.text)-len(words[3])-1]
-			}
-			r.text += "\n" + string(block)
-			replies = append(replies, r)
-		default:
-			replies = append(replies, reply{text: string(line)})
 		}
+		replies = append(replies, r)
 	}
 	return replies
 }
 
-// farewell ends a stream: enough empty lines to end a data block that is still open, then a word that closes the
-// connection. Closing our half at once would not do: memcached may then throw away what it has just read.
-var farewell = []byte(strings.Repeat("\r\n", 60) + "quit\r\n")
-
-// exchange sends a stream in pieces over a connection of its own, ends it, and returns all that came back.
-func exchange(addr string, pieces [][]byte) ([]byte, error) {
-	return converse(addr, append(pieces, farewell), 0, 20*time.Second)
+// parseLine reads a line, and the size of the data block behind it, -1 where there is none.
+func parseLine(line string) (reply, int) {
+	words := strings.Split(line, " ")
+	switch {
+	case words[0] == "VERSION":
+		return reply{text: "VERSION"}, -1
+	case words[0] == "VALUE" && len(words) >= 4:
+		r := reply{text: strings.Join(words[:4], " ")}
+		if len(words) == 5 {
+			r.key = words[1]
+			r.addCAS(words[4])
+		}
+		return r, sizeOf(words[3])
+	case words[0] == "VA" && len(words) >= 2:
+		return parseFlags(words[:2], words[2:]), sizeOf(words[1])
+	case words[0] == "HD" || words[0] == "NS" || words[0] == "EX" || words[0] == "NF" || words[0] == "EN":
+		return parseFlags(words[:1], words[1:]), -1
+	case words[0] == "ME":
+		return parseDebug(line), -1
+	default:
+		return reply{text: line}, -1
+	}
 }
 
-// converse sends pieces over a connection of its own, with a pause after each, and returns all that came back
-// until the server closed. Where it does not, our half is closed after patience has run out.
-func converse(addr string, pieces [][]byte, pause, patience time.Duration) ([]byte, error) {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return nil, err
+func sizeOf(word string) int {
+	size, err := strconv.Atoi(word)
+	if err != nil || size < 0 {
+		return 1 << 30 // no stream is so long: the reply is unfinished
 	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(60 * time.Second)); err != nil {
-		return nil, err
-	}
-	go func() {
-		for _, piece := range pieces {
-			// A server may close before it has read all: what it sent until then counts.
-			if _, err := conn.Write(piece); err != nil {
-				return
-			}
-			time.Sleep(pause)
-		}
-		time.AfterFunc(patience, func() { _ = conn.(*net.TCPConn).CloseWrite() })
-	}()
-	var got bytes.Buffer
-	_, err = io.Copy(&got, conn)
-	if err != nil && !isReset(err) {
-		return got.Bytes(), fmt.Errorf("read replies: %w", err)
-	}
-	return got.Bytes(), nil
+	return size
 }
 
-// casOf asks a server for the CAS of keys.
-func casOf(addr string, keys []string) (map[string]uint64, error) {
-	request := []byte("gets")
-	for _, key := range keys {
-		request = append(append(request, ' '), key...)
-	}
-	got, err := exchange(addr, [][]byte{append(request, "\r\n"...)})
+func (r *reply) addCAS(digits string) {
+	number, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil {
-		return nil, err
+		r.text += " no CAS: " + digits
+		return
 	}
-	cas := make(map[string]uint64)
-	for _, r := range parseReplies(got) {
-		if r.key != "" {
-			cas[r.key] = r.cas
+	r.text += " CAS"
+	if number == 0 || number >= literalCAS {
+		r.text += digits // not the server's own
+		return
+	}
+	r.cas = append(r.cas, number)
+}
+
+func (r *reply) addNear(name, digits string) {
+	seconds, err := strconv.Atoi(digits)
+	if err != nil {
+		r.text += " no seconds: " + digits
+		return
+	}
+	r.text += " " + name
+	r.near = append(r.near, seconds)
+}
+
+var number = regexp.MustCompile(`^-?[0-9]+$`)
+
+// parseFlags reads the flags of a meta reply.
+func parseFlags(head, flags []string) reply {
+	r := reply{text: strings.Join(head, " ")}
+	for _, flag := range flags {
+		switch {
+		case flag == "" || !number.MatchString(flag[1:]):
+			r.text += " " + flag
+		case flag[0] == 'c':
+			r.addCAS(flag[1:])
+		case flag[0] == 't' || flag[0] == 'l':
+			r.addNear(flag[:1], flag[1:])
+		default:
+			r.text += " " + flag
 		}
 	}
-	return cas, nil
+	return r
+}
+
+var debugLine = regexp.MustCompile(`^(ME (.+) )exp=(-?[0-9]+) la=([0-9]+) cas=([0-9]+) (.*)$`)
+
+// parseDebug reads the reply to me.
+func parseDebug(line string) reply {
+	found := debugLine.FindStringSubmatch(line)
+	if found == nil {
+		return reply{text: line}
+	}
+	r := reply{text: found[1] + found[6], key: found[2]}
+	r.addNear("exp", found[3])
+	r.addNear("la", found[4])
+	r.addCAS(found[5])
+	return r
 }

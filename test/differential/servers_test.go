@@ -25,7 +25,7 @@ import (
 // memcachedBinary finds the reference. There is no test without it.
 func memcachedBinary(t testing.TB) string {
 	t.Helper()
-	if path := os.Getenv("MEMCACHED_BIN"); path != "" {
+	if path := os.Getenv("MEMKEEP_MEMCACHED"); path != "" {
 		return path
 	}
 	cache := os.Getenv("MEMKEEP_CACHE")
@@ -40,7 +40,7 @@ func memcachedBinary(t testing.TB) string {
 	}
 	path, err := exec.LookPath("memcached")
 	if err != nil {
-		t.Fatal("memcached is not there to compare with: run `make test-deps`, or set MEMCACHED_BIN")
+		t.Fatal("memcached is not there to compare with: run `make test-deps`, or set MEMKEEP_MEMCACHED")
 	}
 	return path
 }
@@ -53,7 +53,21 @@ func isExecutable(path string) bool {
 // startMemcached runs the reference on a free port of loopback and returns its address.
 func startMemcached(t testing.TB, args ...string) string {
 	t.Helper()
-	binary := memcachedBinary(t)
+	return startProgram(t, memcachedBinary(t), args...)
+}
+
+// startReference runs the reference without its background threads. They hold items for a moment, which shows: a number
+// is padded or not, an item is a new one or the old one.
+func startReference(t testing.TB) string {
+	t.Helper()
+	return startMemcached(t, quiet...)
+}
+
+var quiet = []string{"-o", "no_lru_maintainer,no_lru_crawler"}
+
+// startProgram runs a memcached.
+func startProgram(t testing.TB, binary string, args ...string) string {
+	t.Helper()
 	addr := freeAddress(t)
 	_, port, _ := net.SplitHostPort(addr)
 	args = append([]string{"-l", "127.0.0.1", "-p", port, "-m", "256"}, args...)
@@ -94,9 +108,13 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// startOurs runs the cache server in this process and returns its address.
+// startOurs runs the cache server in this process and returns its address. MEMKEEP_DIFF_AGAINST may name another
+// memcached to run in its place: what differs then is a fault of these tests, or of two versions.
 func startOurs(t testing.TB) string {
 	t.Helper()
+	if path := os.Getenv("MEMKEEP_DIFF_AGAINST"); path != "" {
+		return startProgram(t, path, quiet...)
+	}
 	const maxItemSize = 1 << 20
 	e, err := engine.New(engine.Config{MaxBytes: 256 << 20, MaxItemSize: maxItemSize})
 	if err != nil {

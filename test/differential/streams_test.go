@@ -1,0 +1,228 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package differential
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const (
+	defaultCommands  = 200_000 // of each kind
+	partsPerStream   = 4
+	commandsPerPart  = 100
+	workers          = 4
+	mostDifferences  = 10
+	progressInterval = 10 * time.Second
+)
+
+// stream is a sequence of conversations that follows from its seed. CAS numbers of one are used by the next.
+type stream struct {
+	kind   kind
+	seed   uint64
+	prefix string // of its keys
+	alone  bool   // no other stream runs beside it
+}
+
+// part makes one conversation, cut off after some commands.
+func (s stream) part(n int, commands int, seen *symbols) *generator {
+	g := newGenerator(s.seed, uint64(n), s.prefix, seen)
+	g.alone = s.alone
+	if n == 0 {
+		s.kind.open(g)
+	}
+	g.mark()
+	for range commands {
+		s.kind.command(g)
+		g.mark()
+	}
+	s.kind.close(g)
+	return g
+}
+
+// pair is both servers.
+type pair struct {
+	addrs [2]string
+}
+
+// talk sends each side its stream, cut in the same places as far as they agree, and parses the replies.
+func (p *pair) talk(k kind, streams [2][]byte, seed uint64) (replies [2][]reply, err error) {
+	err = onBoth(func(side int) error {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		got, err := exchange(p.addrs[side], cut(rng, streams[side]), k.farewell)
+		replies[side] = k.replies(got)
+		return err
+	})
+	return replies, err
+}
+
+// run sends the first commands of a stream to both sides and compares the replies.
+func (p *pair) run(s stream, commands int) (replies int, difference, err error) {
+	seen := newSymbols()
+	for n := 0; n < partsPerStream && (n == 0 || commands > 0); n++ {
+		g := s.part(n, min(commands, commandsPerPart), seen)
+		commands -= commandsPerPart
+		got, err := p.talk(s.kind, g.streams(), s.seed+uint64(n))
+		if err != nil {
+			return replies, nil, err
+		}
+		count, difference := compare(seen, s.kind, got)
+		replies += count
+		if difference != nil {
+			return replies, difference, nil
+		}
+	}
+	return replies, nil, nil
+}
+
+// compare returns how many replies agree, and where the first does not.
+func compare(seen *symbols, k kind, replies [2][]reply) (int, error) {
+	theirs, ours := replies[0], replies[1]
+	if k.cutOff != nil && k.cutOff(theirs) && k.cutOff(ours) {
+		shared := max(min(len(theirs), len(ours))-1, 0) // the last may be cut off itself
+		theirs, ours = theirs[:shared], ours[:shared]
+	}
+	for i := range min(len(theirs), len(ours)) {
+		if !same(theirs[i], ours[i]) {
+			return i, fmt.Errorf("reply %d: %s says %v, %s says %v", i, names[0], theirs[i], names[1], ours[i])
+		}
+		for j := range theirs[i].cas {
+			if err := seen.match(theirs[i].key, [2]uint64{theirs[i].cas[j], ours[i].cas[j]}); err != nil {
+				return i, fmt.Errorf("reply %d, %v: %w", i, theirs[i], err)
+			}
+		}
+	}
+	if len(theirs) != len(ours) {
+		return min(len(theirs), len(ours)), fmt.Errorf("%s sends %d replies, %s %d: the next is %v",
+			names[0], len(theirs), names[1], len(ours), append(theirs, ours...)[min(len(theirs), len(ours))])
+	}
+	return len(theirs), nil
+}
+
+func shorten(text string) string {
+	const most = 160
+	if len(text) > most {
+		return fmt.Sprintf("%q and %d bytes more", text[:most], len(text)-most)
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// explain finds the first command of a stream after which the replies differ, and shows it with what came
+// before.
+func (p *pair) explain(t *testing.T, s stream) {
+	t.Helper()
+	least, most := 0, partsPerStream*commandsPerPart
+	for least < most {
+		middle := (least + most) / 2
+		if _, difference, err := p.run(s, middle); difference != nil || err != nil {
+			most = middle
+		} else {
+			least = middle + 1
+		}
+	}
+	// The commands before depend on the CAS numbers that were seen: they are made once more.
+	seen := newSymbols()
+	for n := range partsPerStream {
+		g := s.part(n, commandsPerPart, seen)
+		if least <= (n+1)*commandsPerPart || n == partsPerStream-1 {
+			last := min(least-n*commandsPerPart, commandsPerPart)
+			for i := max(last-8, 0); i < last; i++ {
+				t.Logf("%s stream %d command %d: %s", s.kind.name, s.seed, n*commandsPerPart+i+1,
+					shorten(string(g.out[1].Bytes()[g.ends[i][1]:g.ends[i+1][1]])))
+			}
+			return
+		}
+		got, err := p.talk(s.kind, g.streams(), s.seed+uint64(n))
+		if err != nil {
+			t.Errorf("explain stream %d: %v", s.seed, err)
+			return
+		}
+		_, _ = compare(seen, s.kind, got)
+	}
+}
+
+// tally counts what was compared.
+type tally struct {
+	commands, replies, differences atomic.Int64
+}
+
+// compareStreams runs a share of the streams one by one with commands for the whole cache among them, and the rest
+// several at once, each with keys of its own.
+func compareStreams(t *testing.T, p *pair, k kind, commands int, seed uint64) {
+	t.Helper()
+	const each = partsPerStream * commandsPerPart
+	var done tally
+	started, shown := time.Now(), time.Now()
+	var mu sync.Mutex // of shown
+	one := func(s stream) {
+		replies, difference, err := p.run(s, each)
+		if err != nil {
+			t.Errorf("%s stream %d: %v", k.name, s.seed, err)
+			done.differences.Add(1)
+			return
+		}
+		done.replies.Add(int64(replies))
+		n := done.commands.Add(each)
+		if difference != nil {
+			done.differences.Add(1)
+			t.Errorf("%s stream %d: %v", k.name, s.seed, difference)
+			p.explain(t, s)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(shown) > progressInterval {
+			shown = time.Now()
+			t.Logf("%s: %d of %d commands", k.name, n, commands)
+		}
+	}
+	streams := uint64((commands + each - 1) / each)
+	var next atomic.Uint64
+	turn := func(last uint64, prefix string, alone bool) {
+		for done.differences.Load() < mostDifferences {
+			n := next.Add(1)
+			if n > last {
+				return
+			}
+			one(stream{kind: k, seed: seed + n - 1, prefix: prefix, alone: alone})
+		}
+	}
+	turn((streams+1)/2, "", true)
+	next.Store((streams + 1) / 2)
+	var running sync.WaitGroup
+	for i := range workers {
+		running.Go(func() { turn(streams, fmt.Sprintf("%d:", i), false) })
+	}
+	running.Wait()
+	t.Logf("%s: %d commands compared, %d replies, %d differences, %.1f s", k.name, done.commands.Load(),
+		done.replies.Load(), done.differences.Load(), time.Since(started).Seconds())
+}
+
+// skipUnlessSpoken skips a protocol that the cache server does not speak yet. The list of differences says so.
+func (p *pair) skipUnlessSpoken(t *testing.T, k kind) {
+	t.Helper()
+	got, err := exchange(p.addrs[1], [][]byte{[]byte(k.hello)}, k.farewell)
+	if err != nil {
+		t.Fatalf("greet the cache server: %v", err)
+	}
+	if replies := k.replies(got); len(replies) == 0 || replies[0].text == "ERROR" {
+		t.Skipf("the cache server does not speak %s yet", k.name)
+	}
+}
+
+// TestSameRepliesAsMemcached is the heart of the promise to be compatible.
+func TestSameRepliesAsMemcached(t *testing.T) {
+	commands := envInt(t, "MEMKEEP_DIFF_COMMANDS", defaultCommands)
+	seed := uint64(envInt(t, "MEMKEEP_DIFF_SEED", 1))
+	for _, k := range []kind{textKind, metaKind, binKind} {
+		t.Run(k.name, func(t *testing.T) {
+			p := &pair{addrs: [2]string{startReference(t), startOurs(t)}}
+			p.skipUnlessSpoken(t, k)
+			compareStreams(t, p, k, commands, seed)
+		})
+	}
+}
