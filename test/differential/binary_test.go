@@ -28,10 +28,16 @@ func (g *generator) send(p packet, cas symbol) {
 func u32(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
 func u64(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
 
+// oddSuffixes make keys that only the binary protocol has.
+var oddSuffixes = []string{" ", "\x00", "\r\n", "\xff"}
+
 // openBinary deletes the stream's keys and stores a few items.
 func openBinary(g *generator) {
 	for _, key := range g.keys {
 		g.send(packet{op: opDeleteQ, key: key}, noCAS)
+	}
+	for _, suffix := range oddSuffixes {
+		g.send(packet{op: opDeleteQ, key: g.keys[0] + suffix}, noCAS)
 	}
 	for range 20 {
 		g.send(packet{op: opSetQ, extras: u32(uint32(g.rng.IntN(9))) + u32(0), key: g.shortKey(),
@@ -78,7 +84,7 @@ func (g *generator) maybeCAS(key string, n int) symbol {
 func (g *generator) binaryKey() string {
 	switch {
 	case g.chance(20):
-		return g.keys[0] + pick(g, " ", "\x00", "\r\n", "\xff")
+		return g.keys[0] + pick(g, oddSuffixes...)
 	default:
 		return g.shortKey()
 	}
@@ -159,7 +165,7 @@ func (g *generator) brokenBinary() {
 		}
 		p.value = string(g.randomBytes(1_100_000 + g.rng.IntN(500_000)))
 	default:
-		p.op = pick(g, opVerbosity, 0x1f, 0x25, 0x30, 0x40, 0x7f, byte(0x25+g.rng.IntN(0xdb)))
+		p.op = pick[byte](g, opVerbosity, 0x1f, 0x25, 0x30, 0x40, 0x7f, 0xff, 0x61, 0x84) // 0x60, 0x64, 0x66 are ElastiCache's
 	}
 	g.send(p, noCAS)
 }
@@ -182,8 +188,11 @@ func (g *generator) lost() {
 	case 4:
 		p.key = pick(g, "", strings.Repeat("l", 251), strings.Repeat("l", 300))
 	}
-	if p.op == opFlush || p.op == opFlushQ || p.op == opStat || p.op == opVerbosity || p.op == 0x1f {
+	switch p.op {
+	case opFlush, opFlushQ, opStat, opVerbosity, 0x1f:
 		return
+	case opTouch, opGAT, opGATQ, opGATK, opGATKQ:
+		p.value = "" // memcached reads it as the next request
 	}
 	g.send(p, noCAS)
 }
