@@ -31,13 +31,15 @@ func u64(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n))
 // oddSuffixes make keys that only the binary protocol has.
 var oddSuffixes = []string{" ", "\x00", "\r\n", "\xff"}
 
-// openBinary deletes the stream's keys and stores a few items.
+// openBinary deletes the stream's keys, whether they were there or not, and stores a few items.
 func openBinary(g *generator) {
-	for _, key := range g.keys {
-		g.send(packet{op: opDeleteQ, key: key}, noCAS)
-	}
+	keys := slices.Clone(g.keys)
 	for _, suffix := range oddSuffixes {
-		g.send(packet{op: opDeleteQ, key: g.keys[0] + suffix}, noCAS)
+		keys = append(keys, g.keys[0]+suffix)
+	}
+	for _, key := range keys {
+		g.send(packet{op: opSetQ, extras: u32(0) + u32(0), key: key}, noCAS)
+		g.send(packet{op: opDeleteQ, key: key}, noCAS)
 	}
 	for range 20 {
 		g.send(packet{op: opSetQ, extras: u32(uint32(g.rng.IntN(9))) + u32(0), key: g.shortKey(),
@@ -93,7 +95,7 @@ func (g *generator) binaryKey() string {
 func (g *generator) binaryStore() {
 	p := g.packet(pick[byte](g, opSet, opSet, opSet, opAdd, opReplace, opSetQ, opAddQ, opReplaceQ), g.binaryKey())
 	p.extras = u32(pick[uint32](g, 0, 0, 1, 123, ^uint32(0))) + u32(g.seconds())
-	p.value = string(g.value())
+	p.value = string(g.valueFor(p.key))
 	g.send(p, g.maybeCAS(p.key, 3))
 }
 
@@ -192,7 +194,7 @@ func (g *generator) lost() {
 	case opFlush, opFlushQ, opStat, opVerbosity, 0x1f:
 		return
 	case opTouch, opGAT, opGATQ, opGATK, opGATKQ:
-		p.value = "" // memcached reads it as the next request
+		p.value, p.wrongBody = "", 0 // memcached reads what is behind the key as the next request
 	}
 	g.send(p, noCAS)
 }

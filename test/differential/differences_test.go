@@ -70,6 +70,7 @@ var differences = []struct {
 	{"later meta flags", []string{"ms m 0 E5\r\n\r\n"}, "CLIENT_ERROR invalid flag\r\n", "HD\r\n"},
 	{"later meta flags", []string{"md none x\r\n"}, "CLIENT_ERROR invalid or duplicate flag\r\n", "NF\r\n"},
 	{"later meta flags", []string{"ms v 1 MA N0\r\nx\r\n"}, "NS\r\n", "HD\r\n"},
+	{"later meta flags", []string{"ma quietly N-1 q\r\nmd quietly q\r\n"}, "HD\r\nNF\r\n", "NF\r\n"},
 	{"words of meta commands", []string{"mg\r\n"}, "ERROR\r\n", "CLIENT_ERROR bad command line format\r\n"},
 	{"words of meta commands", []string{"mg none !\r\n"}, "CLIENT_ERROR invalid flag\r\n",
 		"CLIENT_ERROR bad command line format\r\n"},

@@ -32,9 +32,9 @@ var (
 	binKind  = kind{"binary", string(packet{op: opNoop}.header(0)), openBinary, binaryCommand, closeBinary, binaryFarewell, parseBinary, withoutQuit}
 )
 
-// textFarewell holds enough empty lines to end a data block that is still open, then a word that closes the
+// textFarewell holds enough lines of two spaces to end a data block that is still open, then a word that closes the
 // connection. Closing our half at once would not do: memcached may then throw away what it has just read.
-var textFarewell = []byte(strings.Repeat("\r\n", 60) + "quit\r\n")
+var textFarewell = []byte(strings.Repeat("  \r\n", 60) + "quit\r\n")
 
 // binaryFarewell ends a body that is still open as well; a server that has lost its place closes then.
 var binaryFarewell = append(bytes.Repeat(packet{op: opNoop}.header(0), 60), packet{op: opQuit}.header(0)...)

@@ -76,7 +76,7 @@ func parsePacket(header, body []byte) reply {
 	}
 	r := reply{text: fmt.Sprintf("op %#02x key %d extras %d type %d status %#x opaque %d body %q",
 		op, keyLen, extrasLen, header[5], binary.BigEndian.Uint16(header[6:]), binary.BigEndian.Uint32(header[12:]), body)}
-	r.quit = op == opQuit
+	r.quit = op == opQuit && header[6] == 0 && header[7] == 0
 	switch {
 	case cas == 0 || cas >= literalCAS:
 		r.text += fmt.Sprintf(" CAS %d", cas)

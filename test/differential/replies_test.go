@@ -114,6 +114,10 @@ func (r *reply) addNear(name, digits string) {
 		return
 	}
 	r.text += " " + name
+	if seconds > 1<<31 {
+		r.text += " below 0" // an item that was made with an expiry in the past
+		return
+	}
 	r.near = append(r.near, seconds)
 }
 
@@ -146,7 +150,11 @@ func parseDebug(line string) reply {
 		return reply{text: line}
 	}
 	r := reply{text: found[1] + found[6], key: found[2]}
-	r.addNear("exp", found[3])
+	expires := found[3]
+	if expires != "-1" { // 1.6.18 counts down below 0
+		expires = strings.TrimPrefix(expires, "-")
+	}
+	r.addNear("exp", expires)
 	r.addNear("la", found[4])
 	r.addCAS(found[5])
 	return r

@@ -4,8 +4,10 @@
 package differential
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,12 +29,13 @@ type stream struct {
 	seed   uint64
 	prefix string // of its keys
 	alone  bool   // no other stream runs beside it
+	newer  bool   // the reference is a 1.6.45
 }
 
 // part makes one conversation, cut off after some commands.
 func (s stream) part(n int, commands int, seen *symbols) *generator {
 	g := newGenerator(s.seed, uint64(n), s.prefix, seen)
-	g.alone = s.alone
+	g.alone, g.newer = s.alone, s.newer
 	if n == 0 {
 		s.kind.open(g)
 	}
@@ -48,6 +51,19 @@ func (s stream) part(n int, commands int, seen *symbols) *generator {
 // pair is both servers.
 type pair struct {
 	addrs [2]string
+	newer bool // the reference is a 1.6.45
+}
+
+// startPair runs both, and asks the reference for its version.
+func startPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{addrs: [2]string{startReference(t), startOurs(t)}}
+	got, err := exchange(p.addrs[0], [][]byte{[]byte("version\r\n")}, textFarewell)
+	if err != nil {
+		t.Fatalf("ask for the version: %v", err)
+	}
+	p.newer = !strings.HasPrefix(string(got), "VERSION 1.6.18")
+	return p
 }
 
 // talk sends each side its stream, cut in the same places as far as they agree, and parses the replies.
@@ -56,9 +72,22 @@ func (p *pair) talk(k kind, streams [2][]byte, seed uint64) (replies [2][]reply,
 		rng := rand.New(rand.NewPCG(seed, 1))
 		got, err := exchange(p.addrs[side], cut(rng, streams[side]), k.farewell)
 		replies[side] = k.replies(got)
+		if p.newer {
+			asOlder(replies[side])
+		}
 		return err
 	})
 	return replies, err
+}
+
+// asOlder makes one of two answers that mean the same: 1.6.45 says that of lines with a single letter, or with a verb
+// alone, of which 1.6.18 says ERROR.
+func asOlder(replies []reply) {
+	for i := range replies {
+		if replies[i].text == "CLIENT_ERROR bad command line format" {
+			replies[i].text = "ERROR"
+		}
+	}
 }
 
 // run sends the first commands of a stream to both sides and compares the replies.
@@ -76,9 +105,15 @@ func (p *pair) run(s stream, commands int) (replies int, difference, err error) 
 		if difference != nil {
 			return replies, difference, nil
 		}
+		if k := s.kind; k.cutOff != nil && k.cutOff(got[0]) {
+			break // what was executed before the end is not certain
+		}
 	}
 	return replies, nil, nil
 }
+
+// errFewer marks that memcached's replies are ours, but not all of them.
+var errFewer = errors.New("replies are missing")
 
 // compare returns how many replies agree, and where the first does not.
 func compare(seen *symbols, k kind, replies [2][]reply) (int, error) {
@@ -98,8 +133,17 @@ func compare(seen *symbols, k kind, replies [2][]reply) (int, error) {
 		}
 	}
 	if len(theirs) != len(ours) {
-		return min(len(theirs), len(ours)), fmt.Errorf("%s sends %d replies, %s %d: the next is %v",
-			names[0], len(theirs), names[1], len(ours), append(theirs, ours...)[min(len(theirs), len(ours))])
+		shared := min(len(theirs), len(ours))
+		longer := theirs
+		if len(ours) > shared {
+			longer = ours
+		}
+		err := fmt.Errorf("%s sends %d replies, %s %d: %v comes after %v",
+			names[0], len(theirs), names[1], len(ours), longer[shared], longer[:shared][max(shared-1, 0):])
+		if len(theirs) < len(ours) {
+			err = fmt.Errorf("%w: %w", errFewer, err)
+		}
+		return shared, err
 	}
 	return len(theirs), nil
 }
@@ -148,7 +192,7 @@ func (p *pair) explain(t *testing.T, s stream) {
 
 // tally counts what was compared.
 type tally struct {
-	commands, replies, differences atomic.Int64
+	commands, replies, differences, again atomic.Int64
 }
 
 // compareStreams runs a share of the streams one by one with commands for the whole cache among them, and the rest
@@ -161,6 +205,11 @@ func compareStreams(t *testing.T, p *pair, k kind, commands int, seed uint64) {
 	var mu sync.Mutex // of shown
 	one := func(s stream) {
 		replies, difference, err := p.run(s, each)
+		if difference != nil && errors.Is(difference, errFewer) {
+			// memcached drops the replies of a connection that it closes while it is still sending, now and then.
+			done.again.Add(1)
+			replies, difference, err = p.run(s, each)
+		}
 		if err != nil {
 			t.Errorf("%s stream %d: %v", k.name, s.seed, err)
 			done.differences.Add(1)
@@ -188,7 +237,7 @@ func compareStreams(t *testing.T, p *pair, k kind, commands int, seed uint64) {
 			if n > last {
 				return
 			}
-			one(stream{kind: k, seed: seed + n - 1, prefix: prefix, alone: alone})
+			one(stream{kind: k, seed: seed + n - 1, prefix: prefix, alone: alone, newer: p.newer})
 		}
 	}
 	turn((streams+1)/2, "", true)
@@ -198,8 +247,8 @@ func compareStreams(t *testing.T, p *pair, k kind, commands int, seed uint64) {
 		running.Go(func() { turn(streams, fmt.Sprintf("%d:", i), false) })
 	}
 	running.Wait()
-	t.Logf("%s: %d commands compared, %d replies, %d differences, %.1f s", k.name, done.commands.Load(),
-		done.replies.Load(), done.differences.Load(), time.Since(started).Seconds())
+	t.Logf("%s: %d commands compared, %d replies, %d differences, %d streams twice, %.1f s", k.name, done.commands.Load(),
+		done.replies.Load(), done.differences.Load(), done.again.Load(), time.Since(started).Seconds())
 }
 
 // skipUnlessSpoken skips a protocol that the cache server does not speak yet. The list of differences says so.
@@ -220,7 +269,7 @@ func TestSameRepliesAsMemcached(t *testing.T) {
 	seed := uint64(envInt(t, "MEMKEEP_DIFF_SEED", 1))
 	for _, k := range []kind{textKind, metaKind, binKind} {
 		t.Run(k.name, func(t *testing.T) {
-			p := &pair{addrs: [2]string{startReference(t), startOurs(t)}}
+			p := startPair(t)
 			p.skipUnlessSpoken(t, k)
 			compareStreams(t, p, k, commands, seed)
 		})
