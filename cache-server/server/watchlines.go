@@ -41,7 +41,7 @@ func (c *conn) mutateWatched(m *engine.Mutation) engine.Result {
 	result := c.s.engine.Apply(m)
 	switch {
 	case m.Verb == engine.Delete:
-		if result.Outcome == engine.Deleted && before.Hit {
+		if result.Outcome == engine.Deleted && before.Hit && !m.Invalidate {
 			c.logDeletion(m.Key, &before.Item)
 		}
 	case m.Verb != engine.Touch && m.Verb != engine.Increment && m.Verb != engine.Decrement:
