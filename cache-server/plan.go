@@ -142,7 +142,8 @@ func (p *plan) prepare() error {
 
 // build makes the engine and the server. stop is what a client's shutdown calls.
 func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
-	config := engine.Config{MaxBytes: p.memory, MaxItemSize: int(p.maxItemSize), NoEvict: p.noEvict}
+	config := engine.Config{MaxBytes: p.memory, MaxItemSize: int(p.maxItemSize), NoEvict: p.noEvict,
+		SizeClasses: server.SizeClasses(p.settings)}
 	var clock *testClock
 	if p.testHooks {
 		clock = newTestClock()

@@ -146,7 +146,7 @@ func (f *standaloneFlags) settings(p *plan, ext *extended) error {
 	p.settings = server.Settings{
 		Port: f.port, Interface: strings.Join(f.listen, ","), Socket: f.socket, Threads: threads,
 		Umask: strconv.FormatUint(uint64(p.socketMask), 8), Given: ext.given,
-		NoEvict: f.noEvict, Backlog: f.backlog, PerEvent: f.perEvent,
+		NoEvict: f.noEvict, Backlog: f.backlog,
 		SlabFactor: factor, SlabMinSize: int(minSize), SlabChunkMax: int(ext.chunkMax),
 		NoMaintainer: ext.noMaintainer, MemoryFile: f.arena.path,
 	}

@@ -178,6 +178,7 @@ func (p *partition) take(e *Engine, id int, s *sealedPart, dir []unit) {
 		copying: s.DrainFlags&1 != 0, clean: s.DrainFlags&2 != 0, opened: s.DrainFlags&4 != 0,
 	}
 	p.n = counters{items: s.Count, bytes: s.Bytes}
+	p.adoptClasses(s)
 }
 
 // reportWarm tells of a warm start.

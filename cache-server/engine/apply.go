@@ -17,7 +17,9 @@ func (e *Engine) Apply(m *Mutation) Result {
 		p.mu.Unlock()
 		return Result{Outcome: OutOfMemory}
 	}
+	p.countGiven(m)
 	res, need := p.apply(m, h, now)
+	p.countFound(m, &res)
 	p.settle(now)
 	p.mu.Unlock()
 	if need > 0 {
@@ -54,6 +56,7 @@ func (e *Engine) applyBig(p *partition, m *Mutation, h uint64, need int) Result 
 		p.mu.Lock()
 		p.accept(list)
 		res, more := p.apply(m, h, now)
+		p.countFound(m, &res)
 		p.settle(now)
 		p.mu.Unlock()
 		if more == 0 {
@@ -79,8 +82,12 @@ func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need in
 				return Result{Outcome: outcome}, 0
 			}
 		} else if outcome, stop := withItem(m, p.a.cas(slotRef(*at.slot), hd), hd.vlen); stop {
-			if m.Verb == Add {
+			switch m.Verb {
+			case Add:
 				p.use(at, hd, now)
+			case CompareAndSwap:
+				p.classAt(slotRef(*at.slot), hd).CASBadval++
+			default:
 			}
 			return Result{Outcome: outcome}, 0
 		}
@@ -147,6 +154,7 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 		case m.Invalidate:
 			return p.invalidate(m, h, at, hd, now)
 		default:
+			p.classAt(slotRef(*at.slot), hd).DeleteHits++
 			p.removeItem(at)
 			return Result{Outcome: Deleted}, 0, false
 		}
@@ -381,15 +389,14 @@ func (p *partition) link(w *write, at place, hd *header, r ref) bool {
 			return false
 		}
 		p.idx.items++
-		p.n.items++
 	} else {
 		old := slotRef(*at.slot)
-		p.n.bytes -= p.a.itemSize(old, hd)
+		p.account(p.a.itemSize(old, hd), -1)
 		f := min(slotFreq(*at.slot)+1, freqMax)
 		*at.slot = withFreq(withRef(*at.slot, r), f)
 		p.killItem(old)
 	}
-	p.n.bytes += int64(w.itemSize())
+	p.account(int64(w.itemSize()), 1)
 	return true
 }
 
@@ -400,6 +407,7 @@ func (p *partition) refuse(m *Mutation, h uint64, outcome Outcome, now int64) Re
 		p.n.tooLarge++
 	} else {
 		p.n.outOfMemory++
+		p.class(ItemSize(len(m.Key), len(m.Value), m.Flags)).OutOfMemory++
 		p.e.full.Store(p.e.noEvict)
 	}
 	if p.closed {

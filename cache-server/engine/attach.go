@@ -72,6 +72,11 @@ func (e *Engine) attachTrailer(cfg *Config, record *sealRecord, trailer []byte) 
 	if err := head.check(cfg, record); err != nil {
 		return err
 	}
+	if head.Classes != e.classes.sum() {
+		for i := range parts {
+			parts[i].Classes = [maxSizeClasses]sealedClass{} // statistics alone suffer
+		}
+	}
 	a, err := mapArena(cfg.Backing, unit(head.Units), uint(head.Shift), head.Reserved)
 	if err != nil {
 		return err

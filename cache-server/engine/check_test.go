@@ -251,6 +251,17 @@ func (p *partition) checkIndex() error {
 			return fmt.Errorf("bucket %d counts %d passed, has %d", at, got, want)
 		}
 	}
+	var classes ClassStats
+	for i := range p.classes {
+		if p.classes[i].Items < 0 || p.classes[i].Bytes < 0 {
+			return fmt.Errorf("class %d holds %d items of %d bytes", i, p.classes[i].Items, p.classes[i].Bytes)
+		}
+		classes.add(&p.classes[i])
+	}
+	if classes.Items != p.n.items || classes.Bytes != p.n.bytes {
+		return fmt.Errorf("classes hold %d items of %d bytes, all are %d of %d",
+			classes.Items, classes.Bytes, p.n.items, p.n.bytes)
+	}
 	if items != x.items || bytes != p.n.bytes {
 		return fmt.Errorf("index counts %d items, has %d; %d bytes, has %d", x.items, items, p.n.bytes, bytes)
 	}

@@ -32,6 +32,9 @@ type Config struct {
 	// OnLoss is told of items that were dropped because their memory failed its checksum after a restart.
 	// It is called with a lock held: it must return soon and not call the engine.
 	OnLoss func(Loss)
+	// SizeClasses are the upper bounds, rising, of classes of item sizes by which Classes counts, in bytes as
+	// ItemSize counts them; the last class takes whatever is larger. They are multiples of 8, at most 64 of them.
+	SizeClasses []int
 }
 
 // Item is what is known of a stored item besides its key and value.
@@ -255,6 +258,10 @@ type Stats struct {
 	LostUnits uint64
 	// Unverified is how many pieces of a reattached arena are still to be verified.
 	Unverified int64
+	// FoundExpired and FoundFlushed count looks at items that were no longer there for that reason.
+	FoundExpired, FoundFlushed uint64
+	// Crawled counts reclaimed items that nobody had asked for.
+	Crawled uint64
 }
 
 // ItemSize is the size of an item as limits and statistics count it: memcached's own count for an

@@ -30,7 +30,10 @@ func (e *Engine) get(dst, key []byte, expires *int64) ([]byte, Item, bool) {
 		return dst, Item{}, false
 	}
 	r := slotRef(*at.slot)
+	c := p.classAt(r, hd)
+	c.GetHits++
 	if expires != nil {
+		c.TouchHits++
 		p.setExpiry(r, hd, *expires)
 	}
 	it := p.item(r, hd)
@@ -145,6 +148,7 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 	if res.Won {
 		hd.set(bitWinSent)
 	}
+	p.classAt(rec, hd).GetHits++
 	if !r.NoBump {
 		p.use(at, hd, now)
 		hd.set(bitFetched)

@@ -231,7 +231,9 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 			continue
 		}
 		if at := p.idx.findRef(p.hash(p.a.key(r, h)), r); at.slot != nil {
-			p.countReclaimed(h)
+			p.countReclaimed(r, h)
+			p.n.crawled++
+			p.classAt(r, h).Crawled++
 			p.removeItem(at)
 			if !isSegment(d.state) {
 				return true

@@ -51,6 +51,7 @@ type Engine struct {
 	// sealedBudget is the budget of the process before, in bytes, after a warm start.
 	sealedBudget int64
 
+	classes *classTable
 	noEvict bool
 	// full tells that room was last asked for in vain and that nothing has gone since, where nothing is evicted:
 	// so that what is refused in one partition is not taken in the next.
@@ -83,6 +84,7 @@ func New(cfg Config) (*Engine, error) {
 func Open(cfg Config) (*Engine, Report, error) {
 	e := &Engine{
 		maxItem: cfg.MaxItemSize, noEvict: cfg.NoEvict, clock: cfg.Now, start: time.Now(), onLoss: cfg.OnLoss,
+		classes: newClassTable(cfg.SizeClasses),
 	}
 	report, err := e.begin(&cfg)
 	if err != nil {
@@ -146,6 +148,9 @@ func checkConfig(cfg Config) error {
 	}
 	if cfg.MaxBytes > maxReserve {
 		return fmt.Errorf("MaxBytes %d is above the maximum %d", cfg.MaxBytes, int64(maxReserve))
+	}
+	if len(cfg.SizeClasses) > maxSizeClasses {
+		return fmt.Errorf("SizeClasses are %d, more than the maximum %d", len(cfg.SizeClasses), maxSizeClasses)
 	}
 	if cfg.MaxItemSize < MinItemSize {
 		return fmt.Errorf("MaxItemSize %d is below the minimum %d", cfg.MaxItemSize, MinItemSize)

@@ -34,6 +34,8 @@ type counters struct {
 	reclaimed, expiredUnfetched       uint64
 	outOfMemory, tooLarge, indexDrops uint64
 	lostItems, lostUnits              uint64
+	foundExpired, foundFlushed        uint64
+	crawled                           uint64
 }
 
 // partition holds the items of one part of the hashes. Its lock covers all of it, and every byte of
@@ -62,12 +64,14 @@ type partition struct {
 	bad    []unit // units that failed their checksum and are to be taken out
 	excess bool   // buckets may count more passed entries than there are
 
-	n counters
-	_ [64]byte
+	n       counters
+	classes []ClassStats
+	_       [64]byte
 }
 
 func (p *partition) init(e *Engine, id int) bool {
 	p.e, p.a, p.pool, p.id = e, e.arena.view(), &e.pool, uint16(id)
+	p.classes = make([]ClassStats, max(len(e.classes.bounds), 1))
 	first, spare := p.pool.alloc(false), p.pool.alloc(false)
 	if first == 0 || spare == 0 {
 		return false
@@ -166,8 +170,10 @@ func (p *partition) isClosed() bool {
 
 // gone reports whether an item has expired or was flushed.
 func (p *partition) gone(h *header, now int64) bool {
-	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || h.version <= p.e.barrier.Load()
+	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || p.flushed(h)
 }
+
+func (p *partition) flushed(h *header) bool { return h.version <= p.e.barrier.Load() }
 
 // lookup searches a visible item and removes one that has expired.
 func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
@@ -176,18 +182,16 @@ func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
 		at, hd = p.verified(h, key, at, hd)
 	}
 	if hd != nil && p.gone(hd, now) {
-		p.countReclaimed(hd)
+		if p.flushed(hd) {
+			p.n.foundFlushed++
+		} else {
+			p.n.foundExpired++
+		}
+		p.countReclaimed(slotRef(*at.slot), hd)
 		p.removeItem(at)
 		return place{}, nil
 	}
 	return at, hd
-}
-
-func (p *partition) countReclaimed(h *header) {
-	p.n.reclaimed++
-	if h.bits&bitFetched == 0 {
-		p.n.expiredUnfetched++
-	}
 }
 
 // removeItem takes an item out of the index and kills its records.
@@ -200,8 +204,7 @@ func (p *partition) removeItem(at place) {
 
 // dropItem kills the records of an item that is no longer in the index.
 func (p *partition) dropItem(r ref) {
-	p.n.items--
-	p.n.bytes -= p.a.itemSize(r, p.a.header(r))
+	p.account(p.a.itemSize(r, p.a.header(r)), -1)
 	p.killItem(r)
 	if p.e.noEvict {
 		p.e.full.Store(false)

@@ -174,7 +174,7 @@ func (p *partition) judge(r ref, d *unitDesc, now int64) {
 	freq := slotFreq(*at.slot)
 	switch {
 	case p.gone(h, now):
-		p.countReclaimed(h)
+		p.countReclaimed(r, h)
 		p.removeItem(at)
 	case spare:
 	case force:
@@ -197,15 +197,12 @@ func (p *partition) sparing() bool {
 }
 
 func (p *partition) evict(at place) {
-	p.n.evictions++
+	r := slotRef(*at.slot)
+	h := p.a.header(r)
+	p.countEvicted(r, h)
 	if fn := p.e.onEvict.Load(); fn != nil {
-		r := slotRef(*at.slot)
-		h := p.a.header(r)
 		it := p.item(r, h)
 		(*fn)(p.a.key(r, h), &it)
-	}
-	if p.a.header(slotRef(*at.slot)).bits&bitFetched == 0 {
-		p.n.evictedUnfetched++
 	}
 	p.removeItem(at)
 }

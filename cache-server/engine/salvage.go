@@ -74,6 +74,9 @@ func (p *partition) verifyAll() { p.eachUnit(p.a.verify) }
 func (p *partition) dropTorn(bad map[unit]bool) map[ref]bool {
 	reached := make(map[ref]bool)
 	p.idx.items, p.n.items, p.n.bytes = 0, 0, 0
+	for i := range p.classes {
+		p.classes[i].Items, p.classes[i].Bytes = 0, 0
+	}
 	for at := range p.idx.physical() {
 		b := p.idx.bucket(at)
 		for i := 1; i <= slotsPer; i++ {
@@ -98,8 +101,7 @@ func (p *partition) dropTorn(bad map[unit]bool) map[ref]bool {
 				}
 			}
 			p.idx.items++
-			p.n.items++
-			p.n.bytes += p.a.itemSize(r, h)
+			p.account(p.a.itemSize(r, h), 1)
 		}
 	}
 	return reached

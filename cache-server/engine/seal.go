@@ -156,7 +156,7 @@ func (e *Engine) sealedHead() sealedHead {
 		Budget: e.pool.budget, Key: [2]uint64{e.key.a, e.key.b}, CAS: e.cas.Load(), Barrier: e.barrier.Load(),
 		FlushAt: e.flushAt.Load(), Epoch: e.epoch, Second: e.Now(), High: uint32(e.pool.high),
 		Returned: uint32(e.pool.returned), Used: e.pool.used,
-		Descriptors: e.arena.descriptorSum(e.pool.high),
+		Descriptors: e.arena.descriptorSum(e.pool.high), Classes: e.classes.sum(),
 	}
 }
 
@@ -185,7 +185,7 @@ func (p *partition) sealed() sealedPart {
 		Units: p.units.Load(), Dead: p.dead, Drain: uint32(p.drain.unit), Cursor: p.drain.cursor,
 		DrainFlags: flagBits(p.drain.copying, p.drain.clean, p.drain.opened),
 		Laps:       uint32(p.laps), CleanAt: uint32(p.cleanAt), Excess: flagBits(p.excess),
-		Count: p.n.items, Bytes: p.n.bytes,
+		Count: p.n.items, Bytes: p.n.bytes, Classes: p.sealedClasses(),
 	}
 	for q := range p.queues {
 		l := &p.queues[q]

@@ -346,7 +346,8 @@ func TestWhatIsSealedIsDecided(t *testing.T) {
 		of   any
 		want string
 	}{
-		{partition{}, "mu e a pool id closed idx queues open spare spares wanted units dead drain laps cleanAt bad excess n _"},
+		{partition{}, "mu e a pool id closed idx queues open spare spares wanted units dead drain laps cleanAt bad " +
+			"excess n classes _"},
 		{index{}, "a dir n next sweep items shift moved warmed"},
 		{queue{}, "oldest newest units"},
 		{drain{}, "unit cursor copying clean opened"},

@@ -17,7 +17,7 @@ import (
 
 // layoutVersion is raised by every change of what the arena holds: records, index, descriptors, or what is
 // sealed of a partition. An arena of another version is not reattached.
-const layoutVersion = 1
+const layoutVersion = 2
 
 // A sealed arena has three parts beside its units: the record in the place of unit 0's descriptor, which
 // does not exist; the descriptors; and the trailer behind the last unit, which holds what an engine keeps
@@ -81,7 +81,14 @@ type sealedHead struct {
 	Returned    uint32
 	Used        int64
 	Descriptors uint32 // checksum
+	Classes     uint32 // checksum of the bounds of the classes of sizes
 	IndexUnits  uint32 // how many numbers of index units follow the partitions
+}
+
+// sealedClass is what is held of a class of sizes.
+type sealedClass struct {
+	Items, Bytes int64
+	Used         uint8
 }
 
 // sealedPart is what is kept of a partition. The units of its index follow in the order of the partitions.
@@ -95,6 +102,7 @@ type sealedPart struct {
 	Laps, CleanAt             uint32
 	Excess                    uint32
 	Count, Bytes              int64 // statistics; counters of events begin anew
+	Classes                   [maxSizeClasses]sealedClass
 }
 
 // encode appends the record.

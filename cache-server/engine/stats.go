@@ -26,6 +26,9 @@ func (e *Engine) Stats() Stats {
 		s.TooLarge += n.tooLarge
 		s.LostItems += n.lostItems
 		s.LostUnits += n.lostUnits
+		s.FoundExpired += n.foundExpired
+		s.FoundFlushed += n.foundFlushed
+		s.Crawled += n.crawled
 	}
 	return s
 }
@@ -36,6 +39,7 @@ func (e *Engine) ResetStats() {
 		p := &e.parts[i]
 		p.mu.Lock()
 		p.n = counters{items: p.n.items, bytes: p.n.bytes}
+		p.resetClasses()
 		p.mu.Unlock()
 	}
 }

@@ -189,7 +189,8 @@ func (p *partition) overwrite(r ref, h *header, w *write, now int64) bool {
 	if want > uint64(have) || uint64(have)-want > min(max(16, uint64(have/8)), maxSlack) {
 		return false
 	}
-	p.n.bytes += int64(w.itemSize()) - p.a.itemSize(r, h)
+	p.account(p.a.itemSize(r, h), -1)
+	p.account(int64(w.itemSize()), 1)
 	p.fill(r, w, uint32(w.vlen), 0, now)
 	h.slack = uint8((uint64(have) - want) / 8)
 	return true

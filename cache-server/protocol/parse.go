@@ -53,6 +53,15 @@ func Parse(line []byte, r *Request) {
 	}
 }
 
+// ShortLine has the reply to a line of n bytes, its end included, tell what memcached tells of one in which there
+// cannot be a command.
+func (r *Request) ShortLine(n int) {
+	const shortest = 4
+	if n < shortest && r.Problem == problemError {
+		r.Problem = problemFormat
+	}
+}
+
 func (r *Request) fail(problem string) {
 	r.Problem = problem
 }

@@ -39,6 +39,12 @@ func newSlabClasses(s *Settings) slabClasses {
 	return t
 }
 
+// SizeClasses are the bounds of the classes that statistics show, for engine.Config.
+func SizeClasses(s Settings) []int {
+	t := newSlabClasses(&s)
+	return t.sizes
+}
+
 // of is the class of an item of a size as engine.ItemSize counts it.
 func (t *slabClasses) of(size int) int {
 	low, high := 0, len(t.sizes)-1

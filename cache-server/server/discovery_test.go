@@ -49,7 +49,7 @@ func TestDiscovery(t *testing.T) {
 
 func TestDiscoveryIsUnknownWithoutMembership(t *testing.T) {
 	f := start(t, nil)
-	request := "config get cluster\r\nconfig set cluster 0 1\r\nx\r\nconfig delete cluster\r\n"
+	request := "config get cluster\r\nconfig set cluster 0 3\r\nxyz\r\nconfig delete cluster\r\n"
 	if got := f.ask(t, request); got != strings.Repeat("ERROR\r\n", 4) {
 		t.Errorf("got %q", got)
 	}

@@ -70,6 +70,7 @@ func (c *conn) textRequest(in []byte) (complete, proceed bool) {
 	c.begun = true
 	r := &c.ws.request
 	protocol.Parse(line, r)
+	r.ShortLine(n)
 	if r.Meta.Binary {
 		r.Key = protocol.DecodeKey(c.ws.key[:0], r.Key)
 	}

@@ -108,11 +108,19 @@ func (c *conn) countGet(key []byte, hit, touches bool) {
 }
 
 // read asks the engine for an item and appends its value to dst.
-func (c *conn) read(dst, key []byte, touches bool, deadline int64) ([]byte, engine.Item, bool) {
+func (c *conn) read(dst, key []byte, touches bool, deadline int64) (out []byte, it engine.Item, hit bool) {
 	if touches {
-		return c.s.engine.GetAndTouch(dst, key, deadline)
+		out, it, hit = c.s.engine.GetAndTouch(dst, key, deadline)
+	} else {
+		out, it, hit = c.s.engine.Get(dst, key)
 	}
-	return c.s.engine.Get(dst, key)
+	if c.s.watchers.mask.Load() != 0 {
+		c.logGet(key, &engine.ReadResult{Item: it, Hit: hit})
+	}
+	if c.s.cfg.DisableCAS {
+		it.CAS = 0
+	}
+	return out, it, hit
 }
 
 // appendItem appends one item with its header to the replies. ok is false when there is no memory for it.

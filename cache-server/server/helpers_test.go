@@ -46,7 +46,9 @@ func start(t testing.TB, change func(*Config)) *fixture {
 		change(&cfg)
 	}
 	if cfg.Engine == nil {
-		e, err := engine.New(engine.Config{MaxBytes: 64 << 20, MaxItemSize: cfg.MaxItemSize})
+		e, err := engine.New(engine.Config{
+			MaxBytes: 64 << 20, MaxItemSize: cfg.MaxItemSize, SizeClasses: SizeClasses(Settings{}),
+		})
 		if err != nil {
 			t.Fatalf("make the engine: %v", err)
 		}

@@ -32,7 +32,7 @@ func TestMetaConversations(t *testing.T) {
 			"md k q\r\nms k 1 q\r\nx\r\nmd k q C2000000000 O5\r\nmd k q\r\n", "NF|EX O5"},
 		{"quiet hides a number and shows all else",
 			"ma k q k\r\nma k q N0\r\nma k q v\r\nma k v\r\n", "NF kk|VA 1|2"},
-		{"a bad data block is told though quiet", "ms k 2 q\r\nabcd\r\n", "CLIENT_ERROR bad data chunk|ERROR"},
+		{"a bad data block is told though quiet", "ms k 2 q\r\nabcd\r\n", "CLIENT_ERROR bad data chunk|CLIENT_ERROR bad command line format"},
 		{"the data of a refused set is thrown away", "ms k 5 y\r\nhello\r\nmn\r\n", "CLIENT_ERROR invalid flag|MN"},
 		{"a size that cannot be read leaves the data a line",
 			"ms k x\r\nmn hi\r\n", "CLIENT_ERROR bad command line format|MN"},
@@ -128,7 +128,8 @@ func TestALargeMetaSetKeepsItsFlags(t *testing.T) {
 		send(t, conn, line+"\r\n"+value[:10], "")
 		send(t, conn, value[10:]+"\r\n", fmt.Sprintf("HD Oabc ka2V5 b s%d c5000000000\r\n", size))
 		send(t, conn, line+"ME q\r\n"+value+"\r\n", fmt.Sprintf("NS Oabc ka2V5 b s%d c0\r\n", size))
-		send(t, conn, line+"I q\r\n"+value+"xx\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+		send(t, conn, line+"I q\r\n"+value+"xx\r\n",
+			"CLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\n")
 		send(t, conn, line+"Tx q\r\n"+value+"\r\nmn\r\n", "CLIENT_ERROR duplicate flag\r\nMN\r\n")
 		send(t, conn, "mg key v t f c k\r\n", fmt.Sprintf("VA %d t90 f7 c5000000000 ka2V5 b\r\n%s\r\n", size, value))
 		send(t, conn, "md key\r\n", "HD\r\n")

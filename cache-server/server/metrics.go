@@ -114,9 +114,12 @@ func memcachedMetrics() []metric {
 		count("memcached_item_no_memory_total", "Values refused because there was no room.",
 			func(s *snapshot) float64 { return s.count(storeNoMemory) }),
 		count("memcached_direct_reclaims_total", "Reclaims done by a request itself; always 0.", zero),
-		gauge("memcached_lru_crawler_enabled", "Whether a crawler runs; always 0.", zero),
-		count("memcached_lru_crawler_starts_total", "Starts of a crawler; always 0.", zero),
-		count("memcached_lru_crawler_reclaimed_total", "Items reclaimed by a crawler; always 0.", zero),
+		gauge("memcached_lru_crawler_enabled", "Whether a crawler runs.",
+			func(s *snapshot) float64 { return oneIf(s.crawls) }),
+		count("memcached_lru_crawler_starts_total", "Times that clients had the crawler start.",
+			func(s *snapshot) float64 { return float64(s.crawlStarts) }),
+		count("memcached_lru_crawler_reclaimed_total", "Expired items reclaimed that nobody had asked for.",
+			func(s *snapshot) float64 { return float64(s.engine.Crawled) }),
 		count("memcached_lru_crawler_items_checked_total", "Items seen by a crawler; always 0.", zero),
 	}
 }
@@ -149,53 +152,74 @@ func collectCommands(s *snapshot, e emit) {
 	e(max(s.count(cmdSet)-s.count(casHits)-s.count(casMisses)-s.count(casBadval), 0), "set", "hit")
 }
 
-// slabMetrics show the arena as one slab class, because dashboards and alerts ask for slabs.
+// slabMetrics show the classes of sizes, because dashboards and alerts ask for slabs.
 func slabMetrics() []metric {
-	slab := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) metric {
+	slab := func(kind prometheus.ValueType, name, help string, value func(*slabClass) float64) metric {
 		return newMetric(kind, "memcached_slab_"+name, help, []string{"slab"}, func(s *snapshot, e emit) {
-			e(value(s), virtualClass)
+			for i := range s.slabs {
+				e(value(&s.slabs[i]), s.slabs[i].number)
+			}
 		})
 	}
 	const g, c = prometheus.GaugeValue, prometheus.CounterValue
 	return []metric{
-		slab(g, "current_items", "Items in the class.",
-			func(s *snapshot) float64 { return float64(s.engine.CurrItems) }),
+		slab(g, "current_items", "Items in the class.", func(s *slabClass) float64 { return float64(s.Items) }),
+		slab(g, "items_age_seconds", "Seconds since the use of the item used least lately, as far as is known.",
+			func(s *slabClass) float64 { return float64(s.Age) }),
 		slab(c, "items_evicted_total", "Unexpired items removed from the class to make room.",
-			func(s *snapshot) float64 { return float64(s.engine.Evictions) }),
+			func(s *slabClass) float64 { return float64(s.Evicted) }),
+		slab(c, "items_evicted_nonzero_total", "Evicted items that would have expired some time.",
+			func(s *slabClass) float64 { return float64(s.EvictedNonzero) }),
 		slab(c, "items_evicted_unfetched_total", "Evicted items that were never read.",
-			func(s *snapshot) float64 { return float64(s.engine.EvictedUnfetched) }),
+			func(s *slabClass) float64 { return float64(s.EvictedUnfetched) }),
+		slab(g, "items_evicted_time_seconds", "Seconds that the item evicted last had not been used.",
+			func(s *slabClass) float64 { return float64(s.EvictedTime) }),
 		slab(c, "items_expired_unfetched_total", "Expired items that were never read.",
-			func(s *snapshot) float64 { return float64(s.engine.ExpiredUnfetched) }),
+			func(s *slabClass) float64 { return float64(s.ExpiredUnfetched) }),
 		slab(c, "items_reclaimed_total", "Expired items whose room was taken back.",
-			func(s *snapshot) float64 { return float64(s.engine.Reclaimed) }),
+			func(s *slabClass) float64 { return float64(s.Reclaimed) }),
+		slab(c, "items_crawler_reclaimed_total", "Reclaimed items that nobody had asked for.",
+			func(s *slabClass) float64 { return float64(s.Crawled) }),
 		slab(c, "items_outofmemory_total", "Items that found no room.",
-			func(s *snapshot) float64 { return float64(s.engine.OutOfMemory) }),
-		slab(g, "chunk_size_bytes", "Size of a chunk, here a page.",
-			func(*snapshot) float64 { return pageSize }),
-		slab(g, "chunks_per_page", "Chunks of a page.", func(*snapshot) float64 { return 1 }),
-		slab(g, "current_pages", "Pages mapped.", func(s *snapshot) float64 { return float64(s.pages) }),
-		slab(g, "current_chunks", "Chunks mapped.", func(s *snapshot) float64 { return float64(s.pages) }),
-		slab(g, "chunks_used", "Chunks that items fill.",
-			func(s *snapshot) float64 { return float64(s.pagesUsed) }),
+			func(s *slabClass) float64 { return float64(s.OutOfMemory) }),
+		slab(g, "chunk_size_bytes", "Size of a chunk, as memcached would use.",
+			func(s *slabClass) float64 { return float64(s.chunkSize) }),
+		slab(g, "chunks_per_page", "Chunks of a page.", func(s *slabClass) float64 { return float64(s.perPage) }),
+		slab(g, "current_pages", "Pages that the items would fill.",
+			func(s *slabClass) float64 { return float64(s.pages) }),
+		slab(g, "current_chunks", "Chunks of these pages.", func(s *slabClass) float64 { return float64(s.chunks) }),
+		slab(g, "chunks_used", "Chunks that items fill.", func(s *slabClass) float64 { return float64(s.filled) }),
 		slab(g, "chunks_free", "Chunks without items.",
-			func(s *snapshot) float64 { return float64(s.pages - s.pagesUsed) }),
+			func(s *slabClass) float64 { return float64(s.chunks - s.filled) }),
 		slab(g, "mem_requested_bytes", "Bytes of the items in the class.",
-			func(s *snapshot) float64 { return float64(s.engine.Bytes) }),
+			func(s *slabClass) float64 { return float64(s.Bytes) }),
 		newMetric(c, "memcached_slab_commands_total", "Commands by class, name and outcome.",
-			[]string{"slab", "command", "status"}, func(s *snapshot, e emit) {
-				collectCommands(s, func(v float64, labels ...string) {
-					if labels[1] != "miss" && labels[0] != "flush" {
-						e(v, virtualClass, labels[0], labels[1])
-					}
-				})
-			}),
+			[]string{"slab", "command", "status"}, collectSlabCommands),
 		newMetric(c, "memcached_slab_lru_hits_total", "Reads by class and queue.", []string{"slab", "lru"},
 			func(s *snapshot, e emit) {
-				for _, lru := range []string{"hot", "warm", "temporary"} {
-					e(0, virtualClass, lru)
+				for i := range s.slabs {
+					for _, lru := range []string{"hot", "warm", "temporary"} {
+						e(0, s.slabs[i].number, lru)
+					}
+					e(float64(s.slabs[i].GetHits), s.slabs[i].number, "cold")
 				}
-				e(s.count(getHits), virtualClass, "cold")
 			}),
+	}
+}
+
+func collectSlabCommands(s *snapshot, e emit) {
+	for i := range s.slabs {
+		c := &s.slabs[i]
+		for _, n := range []struct {
+			count           uint64
+			command, status string
+		}{
+			{c.GetHits, "get", "hit"}, {c.DeleteHits, "delete", "hit"}, {c.IncrHits, "incr", "hit"},
+			{c.DecrHits, "decr", "hit"}, {c.CASHits, "cas", "hit"}, {c.CASBadval, "cas", "badval"},
+			{c.TouchHits, "touch", "hit"}, {c.Sets - min(c.CASHits+c.CASBadval, c.Sets), "set", "hit"},
+		} {
+			e(float64(n.count), c.number, n.command, n.status)
+		}
 	}
 }
 

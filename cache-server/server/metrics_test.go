@@ -35,7 +35,10 @@ var exporterMetrics = []string{
 	"memcached_slab_chunks_free gauge slab", "memcached_slab_chunks_per_page gauge slab",
 	"memcached_slab_chunks_used gauge slab", "memcached_slab_commands_total counter command,slab,status",
 	"memcached_slab_current_chunks gauge slab", "memcached_slab_current_items gauge slab",
-	"memcached_slab_current_pages gauge slab", "memcached_slab_items_evicted_total counter slab",
+	"memcached_slab_current_pages gauge slab", "memcached_slab_items_age_seconds gauge slab",
+	"memcached_slab_items_crawler_reclaimed_total counter slab",
+	"memcached_slab_items_evicted_nonzero_total counter slab",
+	"memcached_slab_items_evicted_time_seconds gauge slab", "memcached_slab_items_evicted_total counter slab",
 	"memcached_slab_items_evicted_unfetched_total counter slab",
 	"memcached_slab_items_expired_unfetched_total counter slab", "memcached_slab_items_outofmemory_total counter slab",
 	"memcached_slab_items_reclaimed_total counter slab", "memcached_slab_lru_hits_total counter lru,slab",
@@ -56,7 +59,9 @@ func gather(t *testing.T, f *fixture) []*dto.MetricFamily {
 
 func TestMetricsAreTheExporters(t *testing.T) {
 	var got []string
-	for _, family := range gather(t, start(t, nil)) {
+	f := start(t, nil)
+	f.ask(t, "set k 0 0 1\r\nx\r\n")
+	for _, family := range gather(t, f) {
 		if !strings.HasPrefix(family.GetName(), "memcached_") {
 			continue
 		}
@@ -131,7 +136,9 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		"memkeep_cache_connections_closed_total foreign_protocol": 1,
 		"memkeep_cache_connections_closed_total panic":            0,
 		"memkeep_cache_connections_refused_total own_address":     0,
-		"memcached_slab_commands_total set 1 hit":                 1,
+		"memcached_slab_commands_total set 1 hit":                 2, // a cas that finds nothing is one too
+		"memcached_slab_commands_total get 1 hit":                 1,
+		"memcached_slab_commands_total delete 1 hit":              1,
 	} {
 		if value, ok := got[name]; !ok || value != want {
 			t.Errorf("%s is %v (there: %v), want %v", name, value, ok, want)

@@ -196,7 +196,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.WatcherBuffer = cmp.Or(cfg.WatcherBuffer, DefaultWatcherBuffer)
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, classes: newSlabClasses(&cfg.Settings), engine: cfg.Engine, started: time.Now(),
+		cfg: cfg, log: cfg.Logger, classes: newSlabClasses(&cfg.Settings),
+		engine: cfg.Engine, started: time.Now(),
 		engineStart: cfg.Engine.Now(),
 		transfer:    newBudget(cfg.TransferBytes),
 		refusals:    newReasonCounts(refusalReasons), closes: newReasonCounts(closeReasons),

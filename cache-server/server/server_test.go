@@ -25,7 +25,7 @@ func TestConversations(t *testing.T) {
 			"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nVALUE b 0 1\r\n2\r\nEND\r\n"},
 		{"noreply is silent", "set k 0 0 1 noreply\r\nx\r\ndelete none noreply\r\nget k\r\n", "VALUE k 0 1\r\nx\r\nEND\r\n"},
 		{"a wrong end of data is an error and the line goes on", "set k 0 0 1\r\nxyz\r\n",
-			"CLIENT_ERROR bad data chunk\r\nERROR\r\n"},
+			"CLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\n"},
 		{"quit answers what came before it", "version\r\nquit\r\nversion\r\n", "VERSION 1.6.45\r\n"},
 		{"shutdown is not enabled unless asked for", "shutdown\r\n", "SERVER_ERROR: shutdown not enabled\r\n"},
 		{"a gat with a long key touches the keys before it", "set k 0 0 1\r\nx\r\ngat -1 k " + strings.Repeat("l", 251) +

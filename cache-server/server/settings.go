@@ -29,9 +29,6 @@ type Settings struct {
 	Umask string
 	// Backlog is how many connections may wait to be accepted; 0 means the kernel's own limit.
 	Backlog int
-	// PerEvent is how many requests of a connection are answered before others have their turn; 0 means that
-	// only the size of the replies bounds it.
-	PerEvent int
 	// NoEvict tells that the engine refuses to store when memory is full.
 	NoEvict bool
 	// NoMaintainer tells that there was asked for no maintainer of queues.
@@ -128,7 +125,7 @@ func (s *Server) networkSettings() []stat {
 		{"num_threads_per_udp", "0"},
 		{"stat_key_prefix", string(rune(s.detail.delimiter))},
 		{"detail_enabled", yesNo(s.detail.enabled.Load())},
-		{"reqs_per_event", number(set.PerEvent)},
+		{"reqs_per_event", number(s.cfg.RequestsPerEvent)},
 		{"cas_enabled", yesNo(!s.cfg.DisableCAS)},
 		{"tcp_backlog", number(cmp.Or(set.Backlog, backlog()))},
 		{"binding_protocol", s.cfg.BindingProtocol.String()},

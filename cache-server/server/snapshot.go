@@ -22,7 +22,9 @@ type snapshot struct {
 	refused, closed           map[string]uint64
 	draining                  bool
 	held, heldLimit, heldPeak int64
-	pages, pagesUsed          int64
+	slabs                     []slabClass
+	crawls                    bool
+	crawlStarts               uint64
 }
 
 func (s *Server) snapshot() *snapshot {
@@ -34,7 +36,8 @@ func (s *Server) snapshot() *snapshot {
 		held: s.transfer.used.Load(), heldLimit: s.transfer.limit, heldPeak: s.transfer.peak.Load(),
 	}
 	snap.user, snap.system = processTimes()
-	snap.pages, snap.pagesUsed = slabPages(snap.engine)
+	snap.slabs = s.slabsInUse()
+	snap.crawls, snap.crawlStarts = s.crawler.enabled.Load(), s.crawler.starts.Load()
 	for i := range snap.counts {
 		snap.counts[i] = s.count(counter(i))
 	}

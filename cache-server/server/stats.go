@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -130,7 +131,24 @@ func number[T int | int64 | uint64](n T) string {
 
 // generalStats has memcached's keys in memcached's order. What has no counterpart here stays 0.
 func (s *Server) generalStats() []stat {
-	return slices.Concat(s.processStats(), s.commandStats(), s.machineryStats(), s.storageStats())
+	all := slices.Concat(s.processStats(), s.commandStats(), s.machineryStats(), s.storageStats())
+	return slices.DeleteFunc(all, func(st stat) bool { return s.hides(st.name) })
+}
+
+// hides tells whether memcached leaves a key out, because what it counts was turned off.
+func (s *Server) hides(name string) bool {
+	switch name {
+	case "idle_kicks":
+		return s.cfg.IdleTimeout == 0
+	case "lru_crawler_running", "lru_crawler_starts":
+		return !s.crawler.enabled.Load()
+	case "lru_maintainer_juggles", "evicted_active", "moves_to_cold", "moves_to_warm", "moves_within_lru",
+		"direct_reclaims", "lru_bumps_dropped":
+		return s.cfg.Settings.NoMaintainer
+	default:
+		moves := strings.HasPrefix(name, "slab_reassign_") || name == "slabs_moved"
+		return moves && s.cfg.Settings.Given["slab_reassign"] == "no"
+	}
 }
 
 func (s *Server) processStats() []stat {
@@ -162,6 +180,7 @@ func (s *Server) processStats() []stat {
 }
 
 func (s *Server) commandStats() []stat {
+	e := s.engine.Stats()
 	count := func(i counter) string { return number(s.count(i)) }
 	stats := []stat{
 		{"cmd_get", count(cmdGet)},
@@ -171,8 +190,8 @@ func (s *Server) commandStats() []stat {
 		{"cmd_meta", count(cmdMeta)},
 		{"get_hits", count(getHits)},
 		{"get_misses", count(getMisses)},
-		{"get_expired", "0"},
-		{"get_flushed", "0"},
+		{"get_expired", number(e.FoundExpired)},
+		{"get_flushed", number(e.FoundFlushed)},
 		{"delete_misses", count(deleteMisses)},
 		{"delete_hits", count(deleteHits)},
 		{"incr_misses", count(incrMisses)},
@@ -242,7 +261,7 @@ func (s *Server) storageStats() []stat {
 		{"evicted_active", "0"},
 		{"evictions", number(e.Evictions)},
 		{"reclaimed", number(e.Reclaimed)},
-		{"crawler_reclaimed", "0"},
+		{"crawler_reclaimed", number(e.Crawled)},
 		{"crawler_items_checked", "0"},
 		{"lrutail_reflocked", "0"},
 		{"moves_to_cold", "0"},
@@ -264,35 +283,6 @@ func (s *Server) accepting() string {
 	return "1"
 }
 
-// virtualClass is the one slab class that tools see: the engine has none.
-const virtualClass = "1"
-
-const pageSize = 1 << 20
-
-// itemStats is empty while nothing is stored, as in memcached.
-func (s *Server) itemStats() []stat {
-	e := s.engine.Stats()
-	if e.CurrItems == 0 {
-		return nil
-	}
-	values := []stat{
-		{"number", number(e.CurrItems)}, {"number_hot", "0"}, {"number_warm", "0"},
-		{"number_cold", number(e.CurrItems)}, {"age_hot", "0"}, {"age_warm", "0"}, {"age", "0"},
-		{"mem_requested", number(e.Bytes)}, {"evicted", number(e.Evictions)}, {"evicted_nonzero", "0"},
-		{"evicted_time", "0"}, {"outofmemory", number(e.OutOfMemory)}, {"tailrepairs", "0"},
-		{"reclaimed", number(e.Reclaimed)}, {"expired_unfetched", number(e.ExpiredUnfetched)},
-		{"evicted_unfetched", number(e.EvictedUnfetched)}, {"evicted_active", "0"},
-		{"crawler_reclaimed", "0"}, {"crawler_items_checked", "0"}, {"lrutail_reflocked", "0"},
-		{"moves_to_cold", "0"}, {"moves_to_warm", "0"}, {"moves_within_lru", "0"}, {"direct_reclaims", "0"},
-		{"hits_to_hot", "0"}, {"hits_to_warm", "0"}, {"hits_to_cold", number(s.count(getHits))},
-		{"hits_to_temp", "0"},
-	}
-	for i := range values {
-		values[i].name = "items:" + virtualClass + ":" + values[i].name
-	}
-	return values
-}
-
 // sizeStats counts the items by their size in steps of 32 bytes, if that was asked for. It looks at every item.
 func (s *Server) sizeStats() []stat {
 	if !s.cfg.TrackSizes {
@@ -309,37 +299,6 @@ func (s *Server) sizeStats() []stat {
 		stats = append(stats, stat{number(size), number(counts[size])})
 	}
 	return stats
-}
-
-// slabStats shows the arena as one class whose chunks are pages.
-func (s *Server) slabStats() []stat {
-	e := s.engine.Stats()
-	total := []stat{{"active_slabs", "0"}, {"total_malloced", number(e.MappedBytes)}}
-	if e.CurrItems == 0 {
-		return total
-	}
-	total[0].value = "1"
-	pages, used := slabPages(e)
-	values := []stat{
-		{"chunk_size", number(pageSize)}, {"chunks_per_page", "1"}, {"total_pages", number(pages)},
-		{"total_chunks", number(pages)}, {"used_chunks", number(used)}, {"free_chunks", number(pages - used)},
-		{"free_chunks_end", "0"}, {"get_hits", number(s.count(getHits))},
-		{"cmd_set", number(s.count(cmdSet))}, {"delete_hits", number(s.count(deleteHits))},
-		{"incr_hits", number(s.count(incrHits))}, {"decr_hits", number(s.count(decrHits))},
-		{"cas_hits", number(s.count(casHits))}, {"cas_badval", number(s.count(casBadval))},
-		{"touch_hits", number(s.count(touchHits))},
-	}
-	for i := range values {
-		values[i].name = virtualClass + ":" + values[i].name
-	}
-	return append(values, total...)
-}
-
-// slabPages is how many pages the arena has mapped, and how many its items fill.
-func slabPages(e engine.Stats) (pages, used int64) {
-	pages = (e.MappedBytes + pageSize - 1) / pageSize
-	used = min((e.Bytes+pageSize-1)/pageSize, pages)
-	return pages, used
 }
 
 // connStats lists the connections by number. In place of a file descriptor it has the number of the

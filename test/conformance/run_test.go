@@ -82,8 +82,10 @@ func (o *outcome) read(output string) {
 func buildDir(t *testing.T, tree string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(filepath.Join(dir, "t"), os.DirFS(filepath.Join(tree, "t"))); err != nil {
-		t.Fatalf("copy the scripts: %v", err)
+	for _, part := range []string{"t", "doc"} { // one script sends lines of doc/protocol.txt
+		if err := os.CopyFS(filepath.Join(dir, part), os.DirFS(filepath.Join(tree, part))); err != nil {
+			t.Fatalf("copy %s: %v", part, err)
+		}
 	}
 	binary := filepath.Join(dir, "cache-server")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cache-server")

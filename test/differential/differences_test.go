@@ -45,6 +45,8 @@ var differences = []struct {
 	{"other protocols close", []string{"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nversion\r\n"},
 		"ERROR\r\nVERSION 1.6.18\r\n", ""},
 	{"other protocols close", []string{"SSH-2.0-x\r\nversion\r\n"}, "ERROR\r\nVERSION 1.6.18\r\n", ""},
+	{"short lines", []string{"\r\n \nab\n"}, "ERROR\r\nERROR\r\nERROR\r\n",
+		strings.Repeat("CLIENT_ERROR bad command line format\r\n", 3)},
 	{"shutdown's refusal", []string{"shutdown\r\n"}, "ERROR: shutdown not enabled\r\n",
 		"SERVER_ERROR: shutdown not enabled\r\n"},
 	{"the crawler is always there", []string{"lru_crawler enable\r\n"}, "ERROR failed to start lru crawler thread\r\n",

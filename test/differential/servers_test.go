@@ -116,7 +116,9 @@ func startOurs(t testing.TB) string {
 		return startProgram(t, path, quiet...)
 	}
 	const maxItemSize = 1 << 20
-	e, err := engine.New(engine.Config{MaxBytes: 256 << 20, MaxItemSize: maxItemSize})
+	e, err := engine.New(engine.Config{
+		MaxBytes: 256 << 20, MaxItemSize: maxItemSize, SizeClasses: server.SizeClasses(server.Settings{}),
+	})
 	if err != nil {
 		t.Fatalf("make the engine: %v", err)
 	}
