@@ -102,6 +102,11 @@ test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real AP
 test-race: test-deps ## The cache server and the pure rooms under the race detector.
 	CGO_ENABLED=1 go test -count=1 -race -timeout 15m $(RACE)
 
+.PHONY: test-clients
+test-clients: ## Real clients in six languages, text, binary and meta, against our binary and against memcached.
+	hack/debs.sh memcached >/dev/null
+	MEMKEEP_CLIENTS=1 go test -count=1 -timeout 10m -v ./test/clients
+
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
 	hack/fuzz.sh $(FUZZTIME)

@@ -40,6 +40,7 @@ lane generated verify-generated
 lane lint lint
 lane unit test-unit
 lane race test-race
+lane clients test-clients
 lane fuzz test-fuzz
 lane arm64 test-arm64
 lane image test-image

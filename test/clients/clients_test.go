@@ -1,0 +1,113 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// notThere is how hack/client.sh says that a client could not be had.
+const notThere = 77
+
+// everyStep is what a client does unless it is said that it cannot.
+var everyStep = []string{"set and get", "add", "replace", "append and prepend", "cas", "incr and decr", "touch", "delete",
+	"many keys", "flags", "large value", "any bytes", "expiry"}
+
+// scripted are the clients that have a script.
+var scripted = []struct {
+	name      string
+	language  string
+	script    string
+	protocols []string
+	lacks     []string // steps that the client has no call for
+	has       []string // steps beyond everyStep
+}{
+	{"pymemcache, Python", "python", "pymemcache_client.py", []string{"text"}, nil, []string{"no reply", "version", "stats"}},
+	{"pylibmc on libmemcached, Python", "python", "pylibmc_client.py", []string{"text", "binary"}, nil, []string{"stats"}},
+	{"Cache::Memcached, Perl", "perl", "cache-memcached.pl", []string{"text"}, []string{"cas", "touch"}, []string{"stats"}},
+	{"Cache::Memcached::Fast, Perl", "perl", "cache-memcached-fast.pl", []string{"text"}, nil,
+		[]string{"gat", "no reply", "version"}},
+	{"dalli, Ruby", "ruby", "dalli.rb", []string{"binary", "meta"}, nil, []string{"gat", "version", "stats"}},
+	{"php-memcached on libmemcached, PHP", "php", "memcached.php", []string{"text", "binary"}, nil,
+		[]string{"no reply", "version", "stats"}},
+	{"memjs, Node.js", "node", "memjs.js", []string{"binary"}, []string{"append and prepend", "cas", "flags"},
+		[]string{"append", "version", "stats"}},
+	{"memcached, Node.js", "node", "memcached.js", []string{"text"}, nil, []string{"version", "stats"}},
+}
+
+// TestClients runs every client against both servers. All at once: most of what they do is to wait for an expiry.
+func TestClients(t *testing.T) {
+	wanted(t)
+	servers := []struct{ name, addr string }{{"memcached", startMemcached(t)}, {"memkeep", startOurs(t)}}
+	for _, c := range scripted {
+		for _, protocol := range c.protocols {
+			for _, server := range servers {
+				t.Run(fmt.Sprintf("%s, speaks %s with %s", c.name, protocol, server.name), func(t *testing.T) {
+					t.Parallel()
+					want := slices.DeleteFunc(slices.Concat(everyStep, c.has), func(step string) bool {
+						return slices.Contains(c.lacks, step)
+					})
+					steps := runScript(t, c.language, c.script, server.addr, protocol, fmt.Sprintf("%s-%s-", c.script, protocol))
+					for _, step := range want {
+						if !slices.Contains(steps, step) {
+							t.Errorf("it has not done %q, but %q", step, steps)
+						}
+					}
+				})
+			}
+		}
+	}
+	for _, server := range servers {
+		t.Run("gomemcache, Go, speaks text with "+server.name, func(t *testing.T) {
+			t.Parallel()
+			useGomemcache(t, server.addr)
+		})
+	}
+}
+
+// wanted skips the test unless its lane runs: unit tests download nothing.
+func wanted(t *testing.T) {
+	t.Helper()
+	if os.Getenv("MEMKEEP_CLIENTS") == "" {
+		t.Skip("clients are unpacked and run by make test-clients")
+	}
+}
+
+// runScript runs a client and returns the steps that it has done.
+func runScript(t *testing.T, language, script, addr, protocol, prefix string) (steps []string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "../../hack/client.sh", language, filepath.Join("scripts", script),
+		host, port, protocol, prefix)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	for line := range strings.Lines(string(out)) {
+		if step, ok := strings.CutPrefix(strings.TrimSpace(line), "step "); ok {
+			steps = append(steps, step)
+		}
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == notThere {
+		t.Skipf("the clients of %s could not be had:\n%s", language, stderr.String())
+	}
+	if err != nil {
+		t.Fatalf("%v after the steps %q:\n%s", err, steps, stderr.String())
+	}
+	return steps
+}

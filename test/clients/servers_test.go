@@ -1,0 +1,107 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package clients
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// startOurs builds our binary and runs it until the test ends.
+func startOurs(t *testing.T, args ...string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "cache-server")
+	build := exec.Command("go", "build", "-o", binary, "../../cache-server")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the cache server: %v\n%s", err, out)
+	}
+	return startServer(t, binary, args...)
+}
+
+// startMemcached runs Debian's memcached until the test ends.
+func startMemcached(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("../../hack/debs.sh", "memcached").Output()
+	if err != nil {
+		t.Fatalf("unpack memcached: %v", err)
+	}
+	return startServer(t, filepath.Join(strings.TrimSpace(string(out)), "wrapped", "memcached"))
+}
+
+// startServer runs a server on a free port of loopback and returns its address once it accepts.
+func startServer(t *testing.T, binary string, args ...string) string {
+	t.Helper()
+	addr := freeAddress(t)
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append([]string{"-l", "127.0.0.1", "-p", port, "-m", "256"}, args...)
+	if os.Getuid() == 0 {
+		args = append(args, "-u", "nobody")
+	}
+	var stderr syncBuffer
+	cmd := exec.Command(binary, args...)
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", binary, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			_ = conn.Close()
+			return addr
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s has ended: %v\n%s", binary, err, stderr.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not accept on %s\n%s", binary, addr, stderr.String())
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// syncBuffer is a buffer that a process may write while a test reads it.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
