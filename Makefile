@@ -105,7 +105,7 @@ test-race: test-deps ## The cache server and the pure rooms under the race detec
 .PHONY: test-clients
 test-clients: ## Real clients in six languages, text, binary and meta, against our binary and against memcached.
 	hack/debs.sh memcached >/dev/null
-	MEMKEEP_CLIENTS=1 go test -count=1 -timeout 10m -v ./test/clients
+	MEMKEEP_CLIENTS=1 go test -count=1 -timeout 10m -parallel 8 -v ./test/clients
 
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.

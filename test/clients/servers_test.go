@@ -15,31 +15,30 @@ import (
 	"time"
 )
 
-// startOurs builds our binary and runs it until the test ends.
-func startOurs(t *testing.T, args ...string) string {
+// buildOurs builds our binary.
+func buildOurs(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "cache-server")
 	build := exec.Command("go", "build", "-o", binary, "../../cache-server")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the cache server: %v\n%s", err, out)
 	}
-	return startServer(t, binary, args...)
+	return binary
 }
 
-// startMemcached runs Debian's memcached until the test ends.
-func startMemcached(t *testing.T) string {
+// findMemcached returns Debian's memcached.
+func findMemcached(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("../../hack/debs.sh", "memcached").Output()
 	if err != nil {
 		t.Fatalf("unpack memcached: %v", err)
 	}
-	return startServer(t, filepath.Join(strings.TrimSpace(string(out)), "wrapped", "memcached"))
+	return filepath.Join(strings.TrimSpace(string(out)), "wrapped", "memcached")
 }
 
-// startServer runs a server on a free port of loopback and returns its address once it accepts.
-func startServer(t *testing.T, binary string, args ...string) string {
+// startServer runs a server until the test ends. It returns the address once the server accepts.
+func startServer(t *testing.T, addr, binary string, args ...string) string {
 	t.Helper()
-	addr := freeAddress(t)
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +58,9 @@ func startServer(t *testing.T, binary string, args ...string) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
+		if t.Failed() {
+			t.Logf("%s on %s has said:\n%s", filepath.Base(binary), addr, stderr.String())
+		}
 	})
 	deadline := time.Now().Add(20 * time.Second)
 	for {
