@@ -129,6 +129,7 @@ test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source
 
 .PHONY: soak
 soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.
+	MEMKEEP_LINEAR_REQUESTS=20000 go test -count=1 -timeout 1h -v ./test/linearizability
 	MEMKEEP_DIFF_COMMANDS=$(SOAK_COMMANDS) go test -count=1 -timeout 2h -v -run TestSameRepliesAsMemcached ./test/differential
 	hack/fuzz.sh 10m
 
@@ -151,7 +152,7 @@ verify-generated: ## Fail when generated files are not current.
 	hack/verify-generated.sh
 
 UNIT = ./...
-RACE = ./cache-server/... ./controllers/resources/... ./controllers/access/... ./controllers/rollout/... ./test/differential/... ./test/envtest/controllers/...
+RACE = ./cache-server/... ./controllers/resources/... ./controllers/access/... ./controllers/rollout/... ./test/differential/... ./test/linearizability/... ./test/envtest/controllers/...
 
 .PHONY: print-%
 print-%:

@@ -3,6 +3,7 @@ module github.com/memkeep/memkeep
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/bradfitz/gomemcache v0.0.0-20260422231931-4d751bb6e37c
 	github.com/go-logr/logr v1.4.4
 	github.com/prometheus/client_golang v1.25.0
