@@ -20,7 +20,7 @@ var differences = []struct {
 	theirs, ours string
 }{
 	{"version", []string{"version\r\n"}, "VERSION 1.6.18\r\n", "VERSION 1.6.45\r\n"},
-	{"strict numbers", []string{"set k 4294967297 0 1\r\nx\r\n"}, "STORED\r\n",
+	{"strict numbers", []string{"set k 4294967297 0 5\r\nhello\r\n"}, "STORED\r\n",
 		"CLIENT_ERROR bad command line format\r\nERROR\r\n"},
 	{"strict numbers", []string{"touch none 2147483648\r\n"}, "NOT_FOUND\r\n",
 		"CLIENT_ERROR invalid exptime argument\r\n"},
