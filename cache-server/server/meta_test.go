@@ -13,10 +13,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/cache-server/engine"
 )
 
 // engineCAS is a CAS that the engine chose: tests choose larger ones.
 var engineCAS = regexp.MustCompile(` c(as=)?[1-9][0-9]{0,8}\b`)
+
+// stopTheClock gives a server an engine whose time stands still, so that replies that tell it are always the same.
+func stopTheClock(t *testing.T) func(*Config) {
+	return func(cfg *Config) {
+		e, err := engine.New(engine.Config{
+			MaxBytes: 64 << 20, MaxItemSize: cfg.MaxItemSize, SizeClasses: SizeClasses(Settings{}),
+			Now: func() int64 { return 1_700_000_000 },
+		})
+		if err != nil {
+			t.Fatalf("make the engine: %v", err)
+		}
+		cfg.Engine = e
+	}
+}
 
 // The replies are those of memcached 1.6.45, but where a row says so.
 func TestMetaConversations(t *testing.T) {
@@ -109,7 +125,7 @@ func TestMetaConversations(t *testing.T) {
 			"HD|HD|EN|HD|EN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := strings.TrimSuffix(start(t, nil).ask(t, c.request), "\r\n")
+			got := strings.TrimSuffix(start(t, stopTheClock(t)).ask(t, c.request), "\r\n")
 			got = engineCAS.ReplaceAllString(strings.ReplaceAll(got, "\r\n", "|"), " cN")
 			if got != c.want {
 				t.Errorf("got %.600q, want %.600q", got, c.want)
@@ -120,7 +136,7 @@ func TestMetaConversations(t *testing.T) {
 
 // TestALargeMetaSetKeepsItsFlags sends values that do not fit a workspace: the line is gone when they have come.
 func TestALargeMetaSetKeepsItsFlags(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, stopTheClock(t))
 	conn := f.dial(t)
 	for _, size := range []int{20_000, 300_000, 1_000_000} {
 		value := strings.Repeat("x", size)
@@ -168,7 +184,7 @@ func TestMetaCommandsAreCounted(t *testing.T) {
 // TestALargeValueIsWonOnce reads stale values that are too large for a workspace, where the memory for them is there
 // at once and where it has to be waited for.
 func TestALargeValueIsWonOnce(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, stopTheClock(t))
 	value := strings.Repeat("x", 900_000)
 	for _, waits := range []bool{false, true} {
 		conn := f.dial(t)
