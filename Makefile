@@ -129,6 +129,7 @@ test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source
 
 .PHONY: soak
 soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.
+	MEMKEEP_CHAOS_SECONDS=120 go test -count=1 -timeout 1h -v -run TestChaos ./cache-server
 	MEMKEEP_LINEAR_REQUESTS=20000 go test -count=1 -timeout 1h -v ./test/linearizability
 	MEMKEEP_DIFF_COMMANDS=$(SOAK_COMMANDS) go test -count=1 -timeout 2h -v -run TestSameRepliesAsMemcached ./test/differential
 	hack/fuzz.sh 10m
