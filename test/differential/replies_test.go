@@ -114,6 +114,9 @@ func (r *reply) addNear(name, digits string) {
 		return
 	}
 	r.text += " " + name
+	if name == "l" || name == "la" {
+		return // memcached notes not every access: see docs/compatibility.md
+	}
 	if seconds > 1<<31 {
 		r.text += " below 0" // an item that was made with an expiry in the past
 		return
@@ -150,11 +153,8 @@ func parseDebug(line string) reply {
 		return reply{text: line}
 	}
 	r := reply{text: found[1] + found[6], key: found[2]}
-	expires := found[3]
-	if expires != "-1" { // 1.6.18 counts down below 0
-		expires = strings.TrimPrefix(expires, "-")
-	}
-	r.addNear("exp", expires)
+	// 1.6.18 counts down below 0, so that -1 is for ever, or one second.
+	r.addNear("exp", strings.TrimPrefix(found[3], "-"))
 	r.addNear("la", found[4])
 	r.addCAS(found[5])
 	return r

@@ -33,8 +33,9 @@ type stream struct {
 }
 
 // part makes one conversation, cut off after some commands.
-func (s stream) part(n int, commands int, seen *symbols) *generator {
+func (s stream) part(n int, commands int, seen *symbols, ttls ...string) *generator {
 	g := newGenerator(s.seed, uint64(n), s.prefix, seen)
+	g.ttls = ttls
 	g.alone, g.newer = s.alone, s.newer
 	if n == 0 {
 		s.kind.open(g)
