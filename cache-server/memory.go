@@ -34,6 +34,10 @@ func heapLimit(limit, memory, itemSize int64, connections int) int64 {
 	if limit == 0 {
 		return 2 * least
 	}
-	const pageTables = 256 // one byte of them for so many of memory, with some to spare
-	return max(limit-memory-memory/pageTables-(limit-memory)/8, least)
+	const (
+		pageTables = 256      // one byte of them for so many of memory, with some to spare
+		program    = 12 << 20 // the file's pages
+		connection = 16 << 10 // what the kernel holds for each
+	)
+	return max(limit-memory-memory/pageTables-program-connection*int64(connections), least)
 }
