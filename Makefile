@@ -111,6 +111,10 @@ test-clients: ## Real clients in six languages, text, binary and meta, against o
 test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
 	hack/fuzz.sh $(FUZZTIME)
 
+.PHONY: test-memory
+test-memory: ## The cache server in a memory cgroup with a pod's limit, while clients do their worst. Needs root.
+	MEMKEEP_TEST_MEMORY=1 go test -count=1 -v -timeout 10m ./test/memory
+
 .PHONY: test-image
 test-image: build ## Build the Dockerfile offline with buildah and look into the images.
 	hack/test-image.sh

@@ -42,6 +42,7 @@ lane unit test-unit
 lane race test-race
 lane clients test-clients
 lane fuzz test-fuzz
+lane memory test-memory
 lane arm64 test-arm64
 lane image test-image
 lane cluster cluster-up

@@ -15,9 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketBuffer is what the kernel may hold for one connection in each direction, asked for on the listener
-// and inherited by what it accepts. Without it the kernel lets a client that does not read fill megabytes.
-const socketBuffer = 64 << 10
+// sendBuffer and receiveBuffer are what the kernel may hold for one connection, asked for on the listener and
+// inherited by what it accepts. Without them the kernel lets a client that does not read fill megabytes. The
+// kernel doubles them for its own bookkeeping. A send buffer that does not hold one segment of loopback, 64 KiB,
+// would make each large reply wait for a delayed acknowledgement.
+const (
+	sendBuffer    = 40 << 10
+	receiveBuffer = 16 << 10
+)
 
 // Listen binds one TCP address: that very one, never a wildcard unless it is given.
 func Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
@@ -67,11 +72,9 @@ func prepare(_, _ string, raw syscall.RawConn) error {
 	var optErr error
 	err := raw.Control(func(fd uintptr) {
 		optErr = setOptions(int(fd))
-		for _, option := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-			if optErr == nil {
-				optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, socketBuffer)
-			}
-		}
+		optErr = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
 	})
 	return errors.Join(err, optErr)
 }

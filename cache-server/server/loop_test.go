@@ -195,8 +195,8 @@ func TestConnectionsInheritTheirOptions(t *testing.T) {
 			{"time between probes", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 			{"probes", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
 			{"time for an acknowledgement", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000},
-			{"receive buffer", unix.SOL_SOCKET, unix.SO_RCVBUF, 2 * socketBuffer},
-			{"send buffer", unix.SOL_SOCKET, unix.SO_SNDBUF, 2 * socketBuffer},
+			{"receive buffer", unix.SOL_SOCKET, unix.SO_RCVBUF, 2 * receiveBuffer},
+			{"send buffer", unix.SOL_SOCKET, unix.SO_SNDBUF, 2 * sendBuffer},
 		} {
 			if got, err := unix.GetsockoptInt(c.fd, o.level, o.option); err != nil || got != o.value {
 				t.Errorf("%s is %d, want %d: %v", o.name, got, o.value, err)

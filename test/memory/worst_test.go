@@ -133,7 +133,7 @@ func TestReadersThatDoNotRead(t *testing.T) {
 	p.survived(t)
 }
 
-func TestReadersThatReadAlittle(t *testing.T) {
+func TestReadersThatReadALittle(t *testing.T) {
 	s := size{memory: 64 * mi, itemSize: mi, connections: 1024}
 	p := start(t, s)
 	p.fill(t, 60, mi-200, "0")
@@ -193,7 +193,7 @@ func TestTinyItemsAndThenLargeOnes(t *testing.T) {
 	s := size{memory: 64 * mi, itemSize: mi, connections: 1024}
 	p := start(t, s)
 	for range 2 {
-		p.fill(t, 2_500_000, 1, "0") // the index grows to what it can be
+		p.fill(t, 1_500_000, 1, "0") // the index grows to what it can be
 		p.fill(t, 300, mi-200, "0")  // and is in the way
 	}
 	p.survived(t)
