@@ -88,7 +88,7 @@ func (c *claims) partition(id uint16, s *sealedPart, index []unit) error {
 	}
 	for q := range s.Oldest {
 		from := c.count
-		if !c.queue(uint16(q), s, mine(unitSealed)) {
+		if !c.queue(uint8(q), s, mine(unitSealed)) {
 			return errUnsound
 		}
 		if u := unit(s.Drain); u != 0 && int(u) < len(c.seen) && int(c.a.desc(u).queue) == q {
@@ -109,7 +109,7 @@ func (c *claims) partition(id uint16, s *sealedPart, index []unit) error {
 }
 
 // queue claims the segments of one queue, whose links go both ways.
-func (c *claims) queue(q uint16, s *sealedPart, ok func(*unitDesc) bool) bool {
+func (c *claims) queue(q uint8, s *sealedPart, ok func(*unitDesc) bool) bool {
 	prev := unit(0)
 	for u := unit(s.Oldest[q]); u != 0; u = c.a.desc(u).next {
 		if !c.claim(u) {

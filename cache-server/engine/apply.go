@@ -81,12 +81,12 @@ func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need in
 			if outcome, stop := withoutItem(m); stop {
 				return Result{Outcome: outcome}, 0
 			}
-		} else if outcome, stop := withItem(m, p.a.cas(slotRef(*at.slot), hd), hd.vlen); stop {
+		} else if outcome, stop := withItem(m, p.a.cas(p.idx.ref(at), hd), hd.vlen()); stop {
 			switch m.Verb {
 			case Add:
 				p.use(at, hd, now)
 			case CompareAndSwap:
-				p.classAt(slotRef(*at.slot), hd).CASBadval++
+				p.classAt(hd).CASBadval++
 			default:
 			}
 			return Result{Outcome: outcome}, 0
@@ -145,8 +145,13 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 	var buf [maxDigits]byte
 	w := p.newWrite(m, h)
 	switch m.Verb {
+	case makeExpire:
+		if !hd.has(bitExp) {
+			return p.widen(m, h, bitExp, at, hd, now)
+		}
+		return Result{Outcome: Stored}, 0, false
 	case Touch:
-		return p.touch(m, at, hd, now), 0, false
+		return p.touch(m, h, at, hd, now)
 	case Delete:
 		switch {
 		case m.DropValue:
@@ -154,44 +159,39 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 		case m.Invalidate:
 			return p.invalidate(m, h, at, hd, now)
 		default:
-			p.classAt(slotRef(*at.slot), hd).DeleteHits++
+			p.classAt(hd).DeleteHits++
 			p.removeItem(at)
 			return Result{Outcome: Deleted}, 0, false
 		}
 	case Increment, Decrement:
-		n, ok := p.count(m, at, hd)
+		n, ok := p.count(m, hd)
 		if !ok {
 			return Result{Outcome: NonNumeric}, 0, false
 		}
 		digits := strconv.AppendUint(buf[:0], n, 10)
 		w.number, w.src.before, w.vlen = n, digits, len(digits)
-		p.keepCounted(&w, m, at, hd)
+		p.keepCounted(&w, m, hd)
 		switch {
-		case hd == nil || len(digits) > int(hd.vlen):
-		case hd.vlen < SnapshotSize:
+		case hd == nil || len(digits) > int(hd.vlen()):
+		case hd.vlen() < SnapshotSize:
 			return p.countInPlace(&w, m, at, hd, now)
 		default: // somebody may hold the value
-			w.vlen, w.src.blanks = int(hd.vlen), int(hd.vlen)-len(digits)
-			w.bits |= hd.bits & bitsState
+			w.vlen, w.src.blanks = int(hd.vlen()), int(hd.vlen())-len(digits)
+			w.bits = w.bits&bitCAS | hd.state()
 		}
 	case Append, Prepend:
 		if hd == nil {
 			w.exp = p.e.expiry(m.VivifyExpires)
 			break
 		}
-		p.keep(&w, at, hd)
+		p.keep(&w, hd)
 		w.bits &^= bitBinary
-		w.vlen += int(hd.vlen)
-		w.src = oldSource(p.a, slotRef(*at.slot))
-		if m.Verb == Append {
-			w.src.after = m.Value
-		} else {
-			w.src.before = m.Value
-		}
+		w.vlen += int(hd.vlen())
+		w.src = p.joined(m, at)
 	case CompareAndSwap:
-		if hd != nil && m.outdated(p.a.cas(slotRef(*at.slot), hd)) {
-			w.exp = hd.exp
-			w.bits |= bitStale | hd.bits&bitWinSent
+		if hd != nil && m.outdated(p.a.cas(p.idx.ref(at), hd)) {
+			w.exp = hd.exp()
+			w.bits |= bitStale | hd.state()&bitWinSent
 		}
 	default: // Set, Add and Replace store what newWrite made
 	}
@@ -203,6 +203,17 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 		}
 	}
 	return res, need, again
+}
+
+// joined is the value of an Append or Prepend.
+func (p *partition) joined(m *Mutation, at place) source {
+	s := oldSource(p.a, p.idx.ref(at))
+	if m.Verb == Append {
+		s.after = m.Value
+	} else {
+		s.before = m.Value
+	}
+	return s
 }
 
 // newWrite is what a mutation stores if it is a plain one.
@@ -220,18 +231,18 @@ func (p *partition) newWrite(m *Mutation, h uint64) write {
 }
 
 // keep lets a new item have the old one's flags and expiry.
-func (p *partition) keep(w *write, at place, h *header) {
-	w.flags, w.exp = p.a.flags(slotRef(*at.slot), h), h.exp
+func (p *partition) keep(w *write, h *header) {
+	w.flags, w.exp = h.flags(), h.exp()
 }
 
 // keepCounted lets the result of an Increment or Decrement have the old item's flags and expiry.
-func (p *partition) keepCounted(w *write, m *Mutation, at place, h *header) {
+func (p *partition) keepCounted(w *write, m *Mutation, h *header) {
 	if h == nil {
 		w.flags, w.exp = 0, p.e.expiry(m.VivifyExpires)
 		return
 	}
-	p.keep(w, at, h)
-	w.before = p.e.expires(h.exp)
+	p.keep(w, h)
+	w.before = p.e.expires(h.exp())
 	if m.SetExpiry {
 		w.exp = p.e.expiry(m.Expires)
 	}
@@ -244,8 +255,8 @@ func (p *partition) bury(w *write, m *Mutation, at place, hd *header) {
 	case m.Invalidate:
 		w.bits |= bitStale
 	case !m.HasNewCAS:
-		w.version, w.cas = hd.version, p.a.cas(slotRef(*at.slot), hd)
-		w.bits |= hd.bits & bitCAS
+		w.cas = p.a.cas(p.idx.ref(at), hd)
+		w.bits |= bitCAS
 	}
 }
 
@@ -253,10 +264,10 @@ func (p *partition) bury(w *write, m *Mutation, at place, hd *header) {
 func (p *partition) invalidate(
 	m *Mutation, h uint64, at place, hd *header, now int64,
 ) (res Result, need int, again bool) {
-	if m.HasNewCAS && !hd.has(bitCAS) {
-		return p.widen(m, h, at, hd, now)
+	if more := p.lacks(m, at, hd); more != 0 {
+		return p.widen(m, h, more, at, hd, now)
 	}
-	r := slotRef(*at.slot)
+	r := p.idx.ref(at)
 	if m.SetExpiry {
 		p.setExpiry(r, hd, m.Expires)
 	}
@@ -276,29 +287,60 @@ func (p *partition) renew(m *Mutation, r ref, h *header) {
 	p.a.setCAS(r, h, version, cas)
 }
 
-// widen moves an item to a record that can hold a client's CAS. Where that worked, again is true.
-func (p *partition) widen(m *Mutation, h uint64, at place, hd *header, now int64) (res Result, need int, again bool) {
-	w := write{
-		hash: h, key: m.Key, vlen: int(hd.vlen), seen: hd.seen, bits: hd.bits&bitsState | bitCAS,
-		version: hd.version, cas: hd.version, rewrites: true,
+// lacks is what an item's record must have before a mutation can be made in place.
+func (p *partition) lacks(m *Mutation, at place, h *header) (more uint16) {
+	if m.HasNewCAS && !h.has(bitCAS) {
+		more = bitCAS
 	}
-	p.keep(&w, at, hd)
-	w.src = oldSource(p.a, slotRef(*at.slot))
+	if m.SetExpiry && !canExpire(h, m.Expires) {
+		more |= bitExp
+	}
+	if !p.a.desc(p.a.unitOf(p.idx.ref(at))).takes(p.e.cas.Load()) {
+		more |= bitCAS // and a unit that can tell the next version
+	}
+	return more
+}
+
+// widen moves an item to a record with room for more. Where that worked, again is true.
+func (p *partition) widen(
+	m *Mutation, h uint64, more uint16, at place, hd *header, now int64,
+) (res Result, need int, again bool) {
+	r := p.idx.ref(at)
+	w := write{
+		hash: h, key: m.Key, vlen: int(hd.vlen()), seen: p.a.seen(r, hd), bits: hd.state() | more, rewrites: true,
+		version: p.a.version(r, hd), cas: p.a.cas(r, hd),
+	}
+	if hd.has(bitCAS) || p.e.cas.Load()-w.version >= versionPast-versionMargin {
+		w.bits |= bitCAS
+	}
+	if w.bits&bitCAS != 0 {
+		w.version = 0 // what was not flushed is not
+	}
+	p.keep(&w, hd)
+	w.src = oldSource(p.a, r)
 	res, need, again = p.put(m, &w, at, hd, now)
 	return res, need, again || need == 0 && res.Outcome == Stored
 }
 
+// canExpire tells whether an item's record can hold an expiry.
+func canExpire(h *header, expires int64) bool { return expires == 0 || h.has(bitExp) }
+
 func (p *partition) setExpiry(r ref, h *header, expires int64) {
-	h.exp = p.e.expiry(expires)
-	p.noteExpiry(r, h.exp)
+	h.setExp(p.e.expiry(expires))
+	p.noteExpiry(r, h.exp())
 }
 
-func (p *partition) touch(m *Mutation, at place, h *header, now int64) Result {
-	r := slotRef(*at.slot)
+func (p *partition) touch(
+	m *Mutation, hash uint64, at place, h *header, now int64,
+) (res Result, need int, again bool) {
+	if !canExpire(h, m.Expires) {
+		return p.widen(m, hash, bitExp, at, h, now)
+	}
+	r := p.idx.ref(at)
 	p.setExpiry(r, h, m.Expires)
 	p.use(at, h, now)
 	h.set(bitFetched)
-	return Result{Outcome: Touched, CAS: p.a.cas(r, h), Item: p.item(r, h)}
+	return Result{Outcome: Touched, CAS: p.a.cas(r, h), Item: p.item(r, h)}, 0, false
 }
 
 // put stores w in place of the item at, if there is one. again means that making room may have moved
@@ -311,13 +353,13 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
 	if hd != nil && w.src.a == nil {
-		if p.overwrite(slotRef(*at.slot), hd, w, now) {
+		if p.overwrite(p.idx.ref(at), hd, w, now) {
 			p.use(at, hd, now)
-			return p.stored(w, slotRef(*at.slot), false), 0, false
+			return p.stored(w, p.idx.ref(at), false), 0, false
 		}
 	}
 	q := p.queueFor(w, at, hd)
-	need = p.unitsNeeded(w.size(), p.room(q))
+	need = p.unitsNeeded(p.sizeOf(w), p.room(q))
 	if p.spares < need+1 {
 		if !p.makeRoom(need, now) {
 			return Result{}, need, false
@@ -330,7 +372,7 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
 	// Room in the index may have cost the room for the item.
-	if need = p.unitsNeeded(w.size(), p.room(q)); p.spares < need+1 {
+	if need = p.unitsNeeded(p.sizeOf(w), p.room(q)); p.spares < need+1 {
 		return Result{}, 0, true
 	}
 	r := p.store(w, q, now)
@@ -357,7 +399,7 @@ func (p *partition) stored(w *write, r ref, created bool) Result {
 // evicted too early before, and for what would flood the small queue; else the small one.
 func (p *partition) queueFor(w *write, at place, hd *header) int {
 	if hd != nil {
-		return int(p.a.desc(p.a.unitOf(slotRef(*at.slot))).queue)
+		return int(p.a.desc(p.a.unitOf(p.idx.ref(at))).queue)
 	}
 	if uint64(w.vlen) > uint64(p.units.Load()/smallShare)<<p.a.shift && uint64(w.vlen) > uint64(p.a.unitSize()) {
 		return queueMain
@@ -385,15 +427,15 @@ func (p *partition) makeRoom(need int, now int64) bool {
 func (p *partition) link(w *write, at place, hd *header, r ref) bool {
 	if hd == nil {
 		p.idx.exorcise(w.hash)
-		if p.idx.insert(p.idx.home(w.hash), makeSlot(w.hash, 0, r)) == nil {
+		if !p.idx.insert(p.idx.home(w.hash), p.a.makeSlot(p.a.hashTag(w.hash), 0, r)) {
 			return false
 		}
 		p.idx.items++
 	} else {
-		old := slotRef(*at.slot)
-		p.account(p.a.itemSize(old, hd), -1)
-		f := min(slotFreq(*at.slot)+1, freqMax)
-		*at.slot = withFreq(withRef(*at.slot, r), f)
+		old := p.idx.ref(at)
+		p.account(hd.itemSize(), -1)
+		p.idx.setFreq(at, min(p.idx.freq(at)+1, freqMax))
+		p.idx.setRef(at, r)
 		p.killItem(old)
 	}
 	p.account(int64(w.itemSize()), 1)
@@ -401,7 +443,7 @@ func (p *partition) link(w *write, at place, hd *header, r ref) bool {
 }
 
 // refuse ends a mutation that cannot store. A Set removes the old item: nobody must read on what the
-// client wanted replaced.
+// client wanted replaced, nor for longer than it wanted.
 func (p *partition) refuse(m *Mutation, h uint64, outcome Outcome, now int64) Result {
 	if outcome == TooLarge {
 		p.n.tooLarge++
@@ -413,7 +455,7 @@ func (p *partition) refuse(m *Mutation, h uint64, outcome Outcome, now int64) Re
 	if p.closed {
 		return Result{Outcome: outcome}
 	}
-	if m.Verb == Set {
+	if m.Verb == Set || m.Verb == makeExpire || m.Verb == Touch {
 		if at, hd := p.lookup(h, m.Key, now); hd != nil {
 			p.removeItem(at)
 		}

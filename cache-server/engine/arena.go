@@ -6,12 +6,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// ref is the place of a record or bucket: its byte offset in the arena, a multiple of 8. 0 is nil.
+// ref is the place of a record: its byte offset in the arena. 0 is nil.
 type ref uint64
 
 // unit is the number of a unit of the arena, from 1. 0 is nil.
@@ -32,7 +33,8 @@ const (
 type unitDesc struct {
 	next, prev unit   // neighbours in a list; next is the newer one in a queue
 	state      uint32 // one of the unit states
-	queue      uint16 // queueSmall or queueMain
+	queue      uint8  // queueSmall or queueMain
+	patience   uint8  // log2 of how many seconds the next walk for expired items is put off
 	part       uint16 // the partition that owns it
 	used       uint32 // bytes written so far
 	live       uint32 // bytes of records that are not dead
@@ -41,7 +43,9 @@ type unitDesc struct {
 	minExp     uint32 // no item in it expires before; 0 if none expires
 	pins       uint32 // pieces of values in it that snapshots hold
 	seq        uint64 // grows each time the unit becomes a segment
-	_          [2]uint64
+	base       uint64 // the version that those of its records are counted from
+	born       uint32 // the second that their last accesses are counted from
+	walkAt     uint32 // the second before which it is not walked for expired items
 }
 
 const (
@@ -65,6 +69,8 @@ type arena struct {
 	dataStart uint64   // offset of unit 1
 	units     unit     // how many units are reserved
 	reserved  int64    // the largest budget that fits the reservation
+	// Slots keep refs in refBits bits, without as many bits as grain, which are 0.
+	refBits, grain uint
 }
 
 // newArena reserves address space for budgets up to several times the given one. Memory is committed
@@ -101,10 +107,19 @@ func mapArena(b *Backing, units unit, shift uint, reserved int64) (*arena, error
 	// clients stored stays out of core dumps. Kernels without these advices lose nothing else.
 	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
 	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
-	return &arena{
+	a := &arena{
 		mem: mem, base: unsafe.Pointer(unsafe.SliceData(mem)), shift: shift, backing: b,
 		dataStart: dataStart, units: units, reserved: reserved,
-	}, nil
+	}
+	a.refBits, a.grain = slotShape(uint64(len(mem)))
+	return a, nil
+}
+
+// slotShape is how many bits a place in an arena takes in a slot, and how many more of it must be 0.
+func slotShape(length uint64) (refBits, grain uint) {
+	n := uint(bits.Len64(length - 1))
+	refBits = min(n, slotBits-freqBits-minTagBits)
+	return refBits, n - refBits
 }
 
 // close unmaps the arena and closes its backing.

@@ -151,10 +151,10 @@ func (p *partition) checkSegment(u unit, q int) (dead int64, items uint64, err e
 		at += size
 		h := p.a.header(r)
 		switch {
-		case h.bits&bitDead != 0:
+		case h.has(bitDead):
 			dead += int64(size)
 			continue
-		case h.bits&bitFragment != 0:
+		case h.isFragment():
 			err = p.checkFragment(r)
 		default:
 			items++
@@ -175,41 +175,46 @@ func (p *partition) checkSegment(u unit, q int) (dead int64, items uint64, err e
 
 func (p *partition) checkFragment(r ref) error {
 	f := p.a.fragment(r)
-	prev := p.a.header(f.prev)
-	next := *p.a.chain(f.prev)
-	if prev.bits&bitFragment != 0 {
-		next = p.a.fragment(f.prev).next
-	} else if prev.bits&bitChain == 0 || p.hash(p.a.key(f.prev, prev)) != f.owner {
+	prev := p.a.header(f.prev())
+	var next ref
+	switch {
+	case prev.isFragment():
+		next = p.a.fragment(f.prev()).next()
+	case !prev.isChain() || p.hash(prev.key()) != f.owner():
 		return fmt.Errorf("fragment %d has no owner", r)
+	default:
+		next = prev.chain()
 	}
-	if prev.bits&bitDead != 0 || next != r {
+	if prev.has(bitDead) || next != r {
 		return fmt.Errorf("fragment %d is not the next of its predecessor", r)
 	}
 	return nil
 }
 
 func (p *partition) checkItem(r ref, h *header, d *unitDesc) error {
-	at := p.idx.findRef(p.hash(p.a.key(r, h)), r)
-	if at.slot == nil {
-		return fmt.Errorf("live item %q is not in the index", p.a.key(r, h))
+	if at := p.idx.findRef(p.hash(h.key()), r); !at.found() {
+		return fmt.Errorf("live item %q is not in the index", h.key())
 	}
-	if h.exp != 0 && (d.minExp == 0 || d.minExp > h.exp) {
-		return fmt.Errorf("item expires at %d, its segment not before %d", h.exp, d.minExp)
+	if h.exp() != 0 && (d.minExp == 0 || d.minExp > h.exp()) {
+		return fmt.Errorf("item expires at %d, its segment not before %d", h.exp(), d.minExp)
 	}
-	n := len(p.a.inline(r, h))
-	if h.bits&bitChain != 0 {
+	if v := p.a.version(r, h); v == 0 || v > p.e.cas.Load() {
+		return fmt.Errorf("item %q has version %d of %d", h.key(), v, p.e.cas.Load())
+	}
+	n := h.size()
+	if h.isChain() {
 		prev := r
-		for next := *p.a.chain(r); next != 0; {
+		for next := h.chain(); next != 0; {
 			f := p.a.fragment(next)
-			if f.bits != bitFragment || f.prev != prev {
-				return fmt.Errorf("chain of %q is broken at %d", p.a.key(r, h), next)
+			if f[0] != fragmentMark || f.isDead() || f.prev() != prev {
+				return fmt.Errorf("chain of %q is broken at %d", h.key(), next)
 			}
-			n += int(f.size)
-			prev, next = next, f.next
+			n += f.size()
+			prev, next = next, f.next()
 		}
 	}
-	if n != int(h.vlen) {
-		return fmt.Errorf("item %q has %d bytes of %d", p.a.key(r, h), n, h.vlen)
+	if n != h.vlen() {
+		return fmt.Errorf("item %q has %d bytes of %d", h.key(), n, h.vlen())
 	}
 	return nil
 }
@@ -218,36 +223,36 @@ func (p *partition) checkIndex() error {
 	x := &p.idx
 	var items uint64
 	var bytes int64
-	passed := make([]uint64, x.physical())
+	passed := make([]int, x.physical())
 	for at := range x.physical() {
 		b := x.bucket(at)
-		for _, s := range b[1:] {
-			if s&refMask == 0 {
-				if s != 0 {
-					return fmt.Errorf("empty slot holds %x", s)
-				}
+		for i := 1; i <= slotsPer; i++ {
+			s := b.slot(i)
+			if s == 0 {
 				continue
 			}
-			r := slotRef(s)
+			r := p.a.slotRef(s)
 			h := p.a.header(r)
 			d := p.a.desc(p.a.unitOf(r))
-			hash := p.hash(p.a.key(r, h))
-			if d.part != p.id || d.state < unitOpen || h.bits&(bitDead|bitFragment) != 0 || s>>tagShift != slotTag(hash) {
+			hash := p.hash(h.key())
+			if d.part != p.id || d.state < unitOpen || h.has(bitDead) || h.isFragment() ||
+				p.a.slotTag(s) != p.a.hashTag(hash) {
 				return fmt.Errorf("slot %x points to no item of its own", s)
 			}
-			found, _ := x.find(hash, p.a.key(r, h))
-			if found.slot == nil || found.at != at {
-				return fmt.Errorf("item %q in bucket %d is not found", p.a.key(r, h), at)
+			found, _ := x.find(hash, h.key())
+			if !found.found() || found.at != at {
+				return fmt.Errorf("item %q in bucket %d is not found", h.key(), at)
 			}
 			for j := x.home(hash); j < at; j++ {
 				passed[j]++
 			}
 			items++
-			bytes += p.a.itemSize(r, h)
+			bytes += h.itemSize()
 		}
 	}
 	for at, want := range passed {
-		if got := x.bucket(uint64(at))[0] & passedMask; got != want && got != passedMask && (got < want || !p.excess) {
+		got := int(x.bucket(uint64(at)).passed())
+		if got != want && got != maxPassed && (got < want || !p.excess) {
 			return fmt.Errorf("bucket %d counts %d passed, has %d", at, got, want)
 		}
 	}

@@ -82,8 +82,8 @@ func (t *classTable) of(size int) int {
 
 func (p *partition) class(size int) *ClassStats { return &p.classes[p.e.classes.of(size)] }
 
-// classAt is the class of the item at r.
-func (p *partition) classAt(r ref, h *header) *ClassStats { return p.class(int(p.a.itemSize(r, h))) }
+// classAt is the class of an item.
+func (p *partition) classAt(h *header) *ClassStats { return p.class(int(h.itemSize())) }
 
 // account adds an item of a size to what is held, or takes it away.
 func (p *partition) account(size, items int64) {
@@ -122,8 +122,8 @@ func (p *partition) countFound(m *Mutation, res *Result) {
 	}
 }
 
-func (p *partition) countReclaimed(r ref, h *header) {
-	c := p.classAt(r, h)
+func (p *partition) countReclaimed(h *header) {
+	c := p.classAt(h)
 	p.n.reclaimed++
 	c.Reclaimed++
 	if !h.has(bitFetched) {
@@ -133,17 +133,17 @@ func (p *partition) countReclaimed(r ref, h *header) {
 }
 
 func (p *partition) countEvicted(r ref, h *header) {
-	c := p.classAt(r, h)
+	c := p.classAt(h)
 	p.n.evictions++
 	c.Evicted++
-	if h.exp != 0 {
+	if h.exp() != 0 {
 		c.EvictedNonzero++
 	}
 	if !h.has(bitFetched) {
 		p.n.evictedUnfetched++
 		c.EvictedUnfetched++
 	}
-	c.EvictedTime = max(p.e.Now()-p.e.expires(h.seen), 0)
+	c.EvictedTime = max(p.e.Now()-p.e.expires(p.a.seen(r, h)), 0)
 }
 
 // Classes are the counters by the classes of Config.SizeClasses. It takes every partition's lock once, one after
@@ -231,11 +231,11 @@ func (p *partition) noteAges(all []ClassStats, now int64) {
 			r := p.a.start(u) + ref(at)
 			at += p.a.recordSize(r)
 			h := p.a.header(r)
-			if h.bits&(bitDead|bitFragment) != 0 {
+			if h.has(bitDead) || h.isFragment() {
 				continue
 			}
-			c := &all[p.e.classes.of(int(p.a.itemSize(r, h)))]
-			c.Age = max(c.Age, now-p.e.expires(h.seen))
+			c := &all[p.e.classes.of(int(h.itemSize()))]
+			c.Age = max(c.Age, now-p.e.expires(p.a.seen(r, h)))
 		}
 	}
 }

@@ -14,11 +14,11 @@
 //
 //	unit    free         resident (counted) or given back to the kernel (not counted)
 //	        spare        held ready by a partition
-//	        index        buckets of one cache line: | ghosts, passed | slot x 7 |
-//	                     slot: tag 16 | freq 2 | - 2 | offset/8 44
+//	        index        buckets of one cache line: | passed 2 | ghosts 8 x 1 | slot 6 x 9 |
+//	                     slot: tag 8 to 16 bits | freq 2 bits | offset, the rest of 48
 //	        segment      records, one behind the other:
-//	                     item      | header 24 | [chain 12] | [flags 4] | [cas 8] | key | value | slack |
-//	                     fragment  | header 32 | value, goes on |
+//	                     item      | header 11 | [bits 1] | [exp 4] | [flags 4] | [cas 8] | [chain 10] | key | value |
+//	                     fragment  | header 24 | value, goes on |
 //
 //	                      lock
 //	partition             | index     units in order, resized in place (resize.go)
@@ -35,6 +35,11 @@
 // look stay. This is S3-FIFO on a log: a hit writes two bits, and nothing is allocated or freed item by
 // item. Segments in which much has died are emptied first, without evicting anything. An item that is
 // overwritten by one of about its size stays where it is.
+//
+// So an item without expiry, flags and a CAS that a client chose takes 19 to 20 bytes beside its key and
+// value, 8 to 9 of them in the index, and about one in a hundred of all memory is not in use at any moment.
+// Versions and times of use are kept as distances from what the segment's descriptor says. An item that gets
+// an expiry or a CAS which its record has no room for moves to another record.
 //
 // A value that does not fit the rest of a segment goes on in fragments, doubly linked, in the segments
 // that follow. So there are no size classes, a large value needs no room in one piece, and any value

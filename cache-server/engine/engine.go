@@ -91,6 +91,8 @@ type Read struct {
 	// Hold, if it is not nil, takes a value of SnapshotSize bytes or more in place of a copy. What it
 	// held before is released.
 	Hold *Snapshot
+
+	plain bool // nobody wins
 }
 
 // ReadResult is the answer to a Read.
@@ -139,6 +141,9 @@ const (
 	Touch
 	// Delete removes the item.
 	Delete
+
+	// makeExpire gives an item room for an expiry, and changes nothing that clients could see.
+	makeExpire
 )
 
 // Mutation is one change of one key.

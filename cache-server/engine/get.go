@@ -7,15 +7,6 @@ import "slices"
 
 // Get appends the value of key to dst. ok is false on a miss; expired and flushed items are misses.
 func (e *Engine) Get(dst, key []byte) (value []byte, it Item, ok bool) {
-	return e.get(dst, key, nil)
-}
-
-// GetAndTouch is Get that also sets the expiry, in the same step.
-func (e *Engine) GetAndTouch(dst, key []byte, expires int64) (value []byte, it Item, ok bool) {
-	return e.get(dst, key, &expires)
-}
-
-func (e *Engine) get(dst, key []byte, expires *int64) ([]byte, Item, bool) {
 	now := e.tick()
 	h := e.hash(key)
 	p := e.partition(h)
@@ -29,19 +20,20 @@ func (e *Engine) get(dst, key []byte, expires *int64) ([]byte, Item, bool) {
 		p.mu.Unlock()
 		return dst, Item{}, false
 	}
-	r := slotRef(*at.slot)
-	c := p.classAt(r, hd)
-	c.GetHits++
-	if expires != nil {
-		c.TouchHits++
-		p.setExpiry(r, hd, *expires)
-	}
-	it := p.item(r, hd)
+	r := p.idx.ref(at)
+	p.classAt(hd).GetHits++
+	it = p.item(r, hd)
 	p.use(at, hd, now)
 	hd.set(bitFetched)
-	dst = p.appendValue(dst, r, hd)
+	dst = p.appendValue(dst, hd)
 	p.mu.Unlock()
 	return dst, it, true
+}
+
+// GetAndTouch is Get that also sets the expiry, in the same step.
+func (e *Engine) GetAndTouch(dst, key []byte, expires int64) (value []byte, it Item, ok bool) {
+	value, res := e.Read(dst, &Read{Key: key, Touch: true, Expires: expires, plain: true})
+	return value, res.Item, res.Hit
 }
 
 // Read appends the value to dst, if one is asked for and there is one, and does what else r asks for, in
@@ -61,27 +53,33 @@ func (e *Engine) Read(dst []byte, r *Read) ([]byte, ReadResult) {
 			return dst, ReadResult{}
 		}
 		at, hd := p.lookup(h, r.Key, now)
-		if hd != nil {
+		var m Mutation
+		switch {
+		case hd != nil && r.Touch && !canExpire(hd, r.Expires):
+			m = Mutation{Verb: makeExpire, Key: r.Key}
+		case hd != nil:
 			var res ReadResult
 			dst, res = p.read(dst, r, at, hd, now)
 			p.mu.Unlock()
 			return dst, res
-		}
-		if !r.Vivify {
+		case r.Vivify:
+			m = r.vivify()
+		default:
 			p.mu.Unlock()
 			return dst, ReadResult{}
 		}
-		m := r.vivify()
 		made, need := p.apply(&m, h, now)
 		p.settle(now)
 		p.mu.Unlock()
 		if need > 0 {
 			made = e.applyBig(p, &m, h, need)
 		}
-		switch made.Outcome {
-		case Stored:
+		switch {
+		case m.Verb == makeExpire && made.Outcome != OutOfMemory:
+			// There is room for the expiry now, or the item went meanwhile.
+		case made.Outcome == Stored:
 			return dst, r.vivified(made)
-		case NotStored:
+		case made.Outcome == NotStored:
 			// While room was made, somebody else stored it.
 		default:
 			return dst, ReadResult{}
@@ -104,7 +102,7 @@ func (e *Engine) Peek(key []byte) (it Item, ok bool) {
 	if hd == nil {
 		return Item{}, false
 	}
-	return p.item(slotRef(*at.slot), hd), true
+	return p.item(p.idx.ref(at), hd), true
 }
 
 // vivify is the mutation that makes the item of a read that found none. Who made it has won.
@@ -131,14 +129,14 @@ func (r *Read) wantsValue(cas uint64) bool {
 
 // read reads an item that is there.
 func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) ([]byte, ReadResult) {
-	rec := slotRef(*at.slot)
+	rec := p.idx.ref(at)
 	it := p.item(rec, hd)
 	res := ReadResult{Hit: true, OldExpires: it.Expires, HasValue: r.wantsValue(it.CAS)}
 	if r.Touch {
 		p.setExpiry(rec, hd, r.Expires)
-		it.Expires = p.e.expires(hd.exp)
+		it.Expires = p.e.expires(hd.exp())
 	}
-	if !it.WinSent {
+	if !it.WinSent && !r.plain {
 		expires := res.OldExpires
 		if r.RecacheTouched {
 			expires = it.Expires
@@ -148,18 +146,22 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 	if res.Won {
 		hd.set(bitWinSent)
 	}
-	p.classAt(rec, hd).GetHits++
+	c := p.classAt(hd)
+	c.GetHits++
+	if r.plain {
+		c.TouchHits++
+	}
 	if !r.NoBump {
 		p.use(at, hd, now)
 		hd.set(bitFetched)
 	}
 	switch {
 	case !res.HasValue:
-	case r.Hold != nil && hd.vlen >= SnapshotSize:
+	case r.Hold != nil && hd.vlen() >= SnapshotSize:
 		res.Held = p.hold(r.Hold, rec, hd)
 		res.HasValue, res.OutOfMemory = res.Held, !res.Held
 	default:
-		dst = p.appendValue(dst, rec, hd)
+		dst = p.appendValue(dst, hd)
 	}
 	res.Item = it
 	return dst, res
@@ -167,33 +169,30 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 
 // use notes one more use of an item.
 func (p *partition) use(at place, h *header, now int64) {
-	if f := slotFreq(*at.slot); f < freqMax {
-		*at.slot = withFreq(*at.slot, f+1)
+	if f := p.idx.freq(at); f < freqMax {
+		p.idx.setFreq(at, f+1)
 	}
-	if s := p.e.since(now); h.seen != s {
-		h.seen = s
-	}
+	p.a.setSeen(p.idx.ref(at), h, p.e.since(now))
 }
 
 func (p *partition) item(r ref, h *header) Item {
 	return Item{
-		Flags: p.a.flags(r, h), CAS: p.a.cas(r, h), Expires: p.e.expires(h.exp), Size: int(h.vlen),
-		LastAccess: p.e.epoch + int64(h.seen), Fetched: h.has(bitFetched),
+		Flags: h.flags(), CAS: p.a.cas(r, h), Expires: p.e.expires(h.exp()), Size: int(h.vlen()),
+		LastAccess: p.e.epoch + int64(p.a.seen(r, h)), Fetched: h.has(bitFetched),
 		Stale: h.has(bitStale), WinSent: h.has(bitWinSent), BinaryKey: h.has(bitBinary),
 	}
 }
 
 // appendValue copies the value, fragment by fragment, while the lock is held: what is returned is the
 // value as of one moment.
-func (p *partition) appendValue(dst []byte, r ref, h *header) []byte {
-	if !h.has(bitChain) {
-		return append(dst, p.a.inline(r, h)...)
+func (p *partition) appendValue(dst []byte, h *header) []byte {
+	if !h.isChain() {
+		return append(dst, h.inline()...)
 	}
-	dst = append(slices.Grow(dst, int(h.vlen)), p.a.inline(r, h)...)
-	for next := *p.a.chain(r); next != 0; {
-		f := p.a.fragment(next)
-		dst = append(dst, p.a.bytes(next+ref(fragmentSize), f.size)...)
-		next = f.next
+	dst = append(slices.Grow(dst, int(h.vlen())), h.inline()...)
+	for next := h.chain(); next != 0; {
+		dst = append(dst, p.a.fragmentValue(next)...)
+		next = p.a.fragment(next).next()
 	}
 	return dst
 }

@@ -8,32 +8,32 @@ import (
 	"unsafe"
 )
 
-// A bucket is one cache line: a word of bookkeeping and seven slots.
+// A bucket is one cache line: two words of bookkeeping and nine slots.
 //
-//	word 0   ghosts 4 x 14 | passed 8
-//	word 1-7 tag 16 | freq 2 | unused 2 | ref/8 44
+//	0   passed 2 | ghosts 8 x 1 | slots 9 x 6
+//	    slot: tag 8 to 16 bits | freq 2 bits | place of the item, the rest
 //
 // passed counts the entries that belong to this bucket or one before it, found it full and stand
-// further on: a search goes on only where it is not 0.
-type bucket [8]uint64
+// further on: a search goes on only where it is not 0. The larger the arena, the fewer bits are left for
+// the tag; refs of very large ones leave out bits that the grain of the records keeps at 0.
+type bucket [bucketSize]byte
 
 const (
 	bucketSize  = 64
 	bucketShift = 6
-	slotsPer    = 7
+	slotsPer    = 9
+	slotSize    = 6
+	slotBits    = 8 * slotSize
+	firstSlot   = bucketSize - slotsPer*slotSize
 	// padBuckets stand behind the last home bucket and take what passes it.
 	padBuckets = 16
 
-	refBits   = 44
-	refMask   = 1<<refBits - 1
-	freqShift = 46
-	freqMask  = 3
-	tagShift  = 48
-
-	passedMask = 0xff
-	ghostBits  = 14
-	ghostMask  = 1<<ghostBits - 1
-	ghostsPer  = 4
+	freqBits   = 2
+	minTagBits = 8
+	maxTagBits = 16
+	maxPassed  = 1<<16 - 1
+	ghostsPer  = 8
+	ghostLow   = 0x0101010101010101 // the lowest bit of each ghost
 )
 
 // index maps hashes to items. Its home buckets are in the order of the hashes, so that it can grow and
@@ -48,29 +48,60 @@ type index struct {
 	shift uint // log2 of the buckets in a unit
 	moved []movedSlot
 	// warmed keeps the compiler from leaving out loads that are made for the cache alone.
-	warmed uint16
+	warmed uint8
 }
 
-// place is where a search ended.
+// place is where a search ended. The slot is counted from 1; 0 means that nothing was found.
 type place struct {
 	home, at uint64
-	slot     *uint64
+	bucket   *bucket
+	slot     int
 }
 
-func slotRef(s uint64) ref    { return ref(s&refMask) << 3 }
-func slotTag(h uint64) uint64 { return h >> 16 & 0xffff }
-func slotFreq(s uint64) uint64 {
-	return s >> freqShift & freqMask
+func (p place) found() bool { return p.slot != 0 }
+
+func (b *bucket) slot(i int) uint64 {
+	return le.Uint64(b[firstSlot+i*slotSize-2-slotSize:]) >> 16
 }
 
-func makeSlot(h, freq uint64, r ref) uint64 {
-	return slotTag(h)<<tagShift | freq<<freqShift | uint64(r)>>3
+func (b *bucket) setSlot(i int, s uint64) {
+	le.PutUint32(b[firstSlot+i*slotSize-slotSize:], uint32(s))
+	le.PutUint16(b[firstSlot+i*slotSize-2:], uint16(s>>32))
 }
 
-func withRef(s uint64, r ref) uint64 { return s&^uint64(refMask) | uint64(r)>>3 }
+func (b *bucket) passed() uint16       { return le.Uint16(b[:]) }
+func (b *bucket) setPassed(n uint16)   { le.PutUint16(b[:], n) }
+func (b *bucket) ghosts() uint64       { return le.Uint64(b[2:]) }
+func (b *bucket) setGhosts(all uint64) { le.PutUint64(b[2:], all) }
 
-func withFreq(s, freq uint64) uint64 {
-	return s&^(uint64(freqMask)<<freqShift) | freq<<freqShift
+// slotRef is the item that a slot points to, or 0 if the slot is empty.
+func (a *arena) slotRef(s uint64) ref { return ref(s&(1<<a.refBits-1)) << a.grain }
+
+func (a *arena) slotTag(s uint64) uint64 { return s >> (a.refBits + freqBits) }
+
+// hashTag is the tag of a hash as slots keep it.
+func (a *arena) hashTag(h uint64) uint64 {
+	return h >> 16 & (1<<min(maxTagBits, slotBits-freqBits-a.refBits) - 1)
+}
+
+func (a *arena) makeSlot(tag, freq uint64, r ref) uint64 {
+	return (tag<<freqBits|freq)<<a.refBits | uint64(r)>>a.grain
+}
+
+// ref is the item that was found.
+func (x *index) ref(p place) ref { return x.a.slotRef(p.bucket.slot(p.slot)) }
+
+// freq is how often what was found was used lately.
+func (x *index) freq(p place) uint64 { return p.bucket.slot(p.slot) >> x.a.refBits & freqMax }
+
+func (x *index) setFreq(p place, freq uint64) {
+	s := p.bucket.slot(p.slot)
+	p.bucket.setSlot(p.slot, x.a.makeSlot(x.a.slotTag(s), freq, x.a.slotRef(s)))
+}
+
+func (x *index) setRef(p place, r ref) {
+	s := p.bucket.slot(p.slot)
+	p.bucket.setSlot(p.slot, x.a.makeSlot(x.a.slotTag(s), x.freq(p), r))
 }
 
 // physical is how many buckets there are.
@@ -104,26 +135,25 @@ func (x *index) home(h uint64) uint64 {
 	return b
 }
 
-// find searches the item of a key. The slot is nil if there is none.
+// find searches the item of a key.
 func (x *index) find(h uint64, key []byte) (place, *header) {
 	p := place{home: x.home(h)}
-	tag := slotTag(h)
+	tag := x.a.hashTag(h)
 	for p.at = p.home; ; p.at++ {
 		if x.a.lazy != nil {
 			x.a.verify(x.dir[p.at>>x.shift])
 		}
-		b := x.bucketAt(p.at)
+		p.bucket = x.bucketAt(p.at)
 		for i := 1; i <= slotsPer; i++ {
-			if s := b[i]; s>>tagShift == tag && s&refMask != 0 {
-				r := slotRef(s)
-				hd := x.a.header(r)
-				if string(x.a.key(r, hd)) == string(key) {
-					p.slot = &b[i]
+			if s := p.bucket.slot(i); s != 0 && x.a.slotTag(s) == tag {
+				hd := x.a.header(x.a.slotRef(s))
+				if string(hd.key()) == string(key) {
+					p.slot = i
 					return p, hd
 				}
 			}
 		}
-		if b[0]&passedMask == 0 {
+		if p.bucket.passed() == 0 {
 			return p, nil
 		}
 	}
@@ -133,14 +163,14 @@ func (x *index) find(h uint64, key []byte) (place, *header) {
 func (x *index) findRef(h uint64, r ref) place {
 	p := place{home: x.home(h)}
 	for p.at = p.home; ; p.at++ {
-		b := x.bucket(p.at)
+		p.bucket = x.bucket(p.at)
 		for i := 1; i <= slotsPer; i++ {
-			if slotRef(b[i]) == r {
-				p.slot = &b[i]
+			if x.a.slotRef(p.bucket.slot(i)) == r {
+				p.slot = i
 				return p
 			}
 		}
-		if b[0]&passedMask == 0 {
+		if p.bucket.passed() == 0 {
 			return p
 		}
 	}
@@ -149,87 +179,87 @@ func (x *index) findRef(h uint64, r ref) place {
 // findOwner searches the item whose value goes on in fragments that carry the owner's hash h.
 func (x *index) findOwner(h uint64) place {
 	p := place{home: x.home(h)}
-	tag := slotTag(h)
+	tag := x.a.hashTag(h)
 	for p.at = p.home; ; p.at++ {
-		b := x.bucket(p.at)
+		p.bucket = x.bucket(p.at)
 		for i := 1; i <= slotsPer; i++ {
-			if s := b[i]; s>>tagShift == tag && s&refMask != 0 {
-				r := slotRef(s)
-				if x.a.header(r).bits&bitChain != 0 && x.a.fragment(*x.a.chain(r)).owner == h {
-					p.slot = &b[i]
+			if s := p.bucket.slot(i); s != 0 && x.a.slotTag(s) == tag {
+				hd := x.a.header(x.a.slotRef(s))
+				if hd.isChain() && x.a.fragment(hd.chain()).owner() == h {
+					p.slot = i
 					return p
 				}
 			}
 		}
-		if b[0]&passedMask == 0 {
+		if p.bucket.passed() == 0 {
 			return p
 		}
 	}
 }
 
-// insert puts a slot into the first bucket with room from home on. It returns nil if there is none.
-func (x *index) insert(home, slot uint64) *uint64 {
+// insert puts an item into the first bucket with room from home on. It returns false if there is none.
+func (x *index) insert(home, slot uint64) bool {
 	end := x.physical()
 	for at := home; at < end; at++ {
 		b := x.bucket(at)
 		for i := 1; i <= slotsPer; i++ {
-			if b[i]&refMask == 0 {
-				b[i] = slot
+			if b.slot(i) == 0 {
+				b.setSlot(i, slot)
 				for j := home; j < at; j++ {
 					x.pass(j)
 				}
-				return &b[i]
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // pass counts one more entry that passed a bucket. At its top the counter stays for good: searches
 // then only look further than they need.
 func (x *index) pass(at uint64) {
-	if b := x.bucket(at); b[0]&passedMask < passedMask {
-		b[0]++
+	if b := x.bucket(at); b.passed() < maxPassed {
+		b.setPassed(b.passed() + 1)
 	}
 }
 
 // remove clears the slot of a search's end.
 func (x *index) remove(p place) {
-	*p.slot = 0
+	p.bucket.setSlot(p.slot, 0)
 	for j := p.home; j < p.at; j++ {
-		if b := x.bucket(j); b[0]&passedMask != passedMask && b[0]&passedMask != 0 {
-			b[0]--
+		if b := x.bucket(j); b.passed() != maxPassed && b.passed() != 0 {
+			b.setPassed(b.passed() - 1)
 		}
 	}
 }
 
-func ghostOf(h uint64) uint64 { return h >> 8 & ghostMask }
+// ghostOf is what is kept of the hash of an item that was evicted. It is not 0.
+func ghostOf(h uint64) uint64 { return max(h>>8&0xff, 1) }
 
-// haunt remembers that an item was evicted before it proved itself. Each bucket keeps its last four.
+// ghostAt is where a ghost is among the ghosts of a bucket, in bits, or 64 if it is not.
+func ghostAt(ghosts, ghost uint64) int {
+	differ := ghosts ^ ghost*ghostLow
+	// The lowest byte that is 0 has its topmost bit set here, and no lower byte has.
+	return bits.TrailingZeros64((differ-ghostLow)&^differ&(ghostLow<<7)) &^ 7
+}
+
+// haunt remembers that an item was evicted before it proved itself. Each bucket keeps its last eight.
 func (x *index) haunt(h uint64) {
 	b := x.bucket(x.home(h))
-	ghosts := b[0] >> 8
-	b[0] = b[0]&passedMask | (ghosts<<ghostBits|ghostOf(h)|1)<<8
+	b.setGhosts((b.ghosts()<<8 | ghostOf(h)) & (1<<(8*ghostsPer) - 1))
 }
 
-// haunted reports whether an item was evicted lately.
+// haunted reports whether an item was evicted lately. Of others, at most one in thirty-two seems so.
 func (x *index) haunted(h uint64) bool {
-	ghosts := x.bucket(x.home(h))[0] >> 8
-	for range ghostsPer {
-		if ghosts&ghostMask == ghostOf(h)|1 {
-			return true
-		}
-		ghosts >>= ghostBits
-	}
-	return false
+	return ghostAt(x.bucket(x.home(h)).ghosts(), ghostOf(h)) < 64
 }
 
 // exorcise forgets that an item was evicted.
 func (x *index) exorcise(h uint64) {
 	b := x.bucket(x.home(h))
-	for i := range ghostsPer {
-		if at := 8 + i*ghostBits; b[0]>>at&ghostMask == ghostOf(h)|1 {
-			b[0] &^= ghostMask << at
-		}
+	all := b.ghosts()
+	if at := ghostAt(all, ghostOf(h)); at < 64 {
+		low := all & (1<<at - 1)
+		b.setGhosts(low | all>>(at+8)<<at) // no gap takes the place of another
 	}
 }

@@ -32,8 +32,8 @@ func (e *Engine) Range(fn func(key []byte, it Item) bool) {
 			more = to > from
 			p.idx.span(from, to, func(r ref) bool {
 				h := p.a.header(r)
-				if hash := p.hash(p.a.key(r, h)); hash >= from && (hash < to || !more) && !p.gone(h, now) {
-					batch = append(batch, p.a.key(r, h)...)
+				if hash := p.hash(h.key()); hash >= from && (hash < to || !more) && !p.gone(r, h, now) {
+					batch = append(batch, h.key()...)
 					items = append(items, p.item(r, h))
 					ends = append(ends, len(batch))
 				}
@@ -68,11 +68,11 @@ func (x *index) span(from, to uint64, fn func(r ref) bool) {
 	for at := x.home(from); at < x.physical(); at++ {
 		b := x.bucket(at)
 		for i := 1; i <= slotsPer; i++ {
-			if b[i]&refMask != 0 && !fn(slotRef(b[i])) {
+			if s := b.slot(i); s != 0 && !fn(x.a.slotRef(s)) {
 				return
 			}
 		}
-		if at >= last && b[0]&passedMask == 0 {
+		if at >= last && b.passed() == 0 {
 			return
 		}
 	}

@@ -15,6 +15,12 @@ const (
 	keeperPeriod = 100 * time.Millisecond
 	// keeperQuantum bounds how long it works at one thing per period, unless the budget has fallen.
 	keeperQuantum = 2 * time.Millisecond
+	// crawlQuantum is the same for the search for expired items while it finds many.
+	crawlQuantum = 10 * time.Millisecond
+	// walkShare is how many of a segment's items must be gone for a walk to be worth it: one in this many. Where
+	// there are fewer, the next walk waits twice as long, up to 2^mostPatience seconds.
+	walkShare    = 8
+	mostPatience = 6
 	// keeperRecords bounds what it does under one hold of a lock.
 	keeperRecords = 64
 )
@@ -80,7 +86,7 @@ func (e *Engine) maintain() (more bool) {
 		busy = e.tendIndexes()
 	}
 	e.balance(now)
-	e.crawlExpired(now, time.Now().Add(keeperQuantum))
+	e.crawlExpired(now)
 	return more
 }
 
@@ -113,10 +119,11 @@ func (p *partition) trimIndex() bool {
 		p.sweep(keeperRecords)
 		return true
 	}
-	if x.shrink() {
+	loads := p.loads()
+	if x.shrink(loads.low, loads.target) {
 		return true
 	}
-	if x.over(loadSoft - 10) {
+	if x.over(loads.soft) {
 		return false
 	}
 	u := x.trim()
@@ -163,11 +170,20 @@ type crawl struct {
 	second  int64  // when the round began
 	barrier uint64 // the flush that this round looks for
 	flushed uint64 // the flush that earlier rounds have cleared
+
+	seen, taken int  // items of the unit at hand that were looked at, and how many were gone
+	walked      int  // items looked at since the start
+	busy        bool // the last slice found much, and there is more
 }
 
-// crawlExpired reclaims expired and flushed items until the deadline, and begins one round a second.
-func (e *Engine) crawlExpired(now int64, deadline time.Time) {
+// crawlExpired reclaims expired and flushed items for a while, and begins one round a second.
+func (e *Engine) crawlExpired(now int64) {
 	c := &e.keeper.crawl
+	quantum := keeperQuantum
+	if c.busy {
+		quantum = crawlQuantum
+	}
+	deadline := time.Now().Add(quantum)
 	if c.unit == 0 {
 		if now == c.second {
 			return
@@ -179,13 +195,14 @@ func (e *Engine) crawlExpired(now int64, deadline time.Time) {
 	}
 	for n := 0; c.unit <= c.last; n++ {
 		if n%8 == 7 && !time.Now().Before(deadline) {
+			c.busy = c.taken*walkShare >= c.seen && c.taken > 0
 			return
 		}
 		if e.crawlUnit(c, now) {
 			c.unit, c.cursor = c.unit+1, 0
 		}
 	}
-	c.unit, c.flushed = 0, c.barrier
+	c.unit, c.flushed, c.busy = 0, c.barrier, false
 }
 
 func isSegment(state uint32) bool { return state == unitOpen || state == unitSealed }
@@ -209,31 +226,35 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 		return true
 	}
 	if c.cursor == 0 {
-		due := d.minExp != 0 && e.epoch+int64(d.minExp) <= now
+		due := d.minExp != 0 && e.epoch+int64(d.minExp) <= now && d.walkAt <= e.since(now)
 		if !due && c.barrier == c.flushed {
 			return true
 		}
-		c.seq, d.minExp = d.seq, 0
+		c.seq, d.minExp, c.seen, c.taken = d.seq, 0, 0, 0
 	}
 	start := p.a.start(c.unit)
 	for range keeperRecords {
 		if c.cursor >= d.used {
+			c.judge(d, e.since(now))
 			return true
 		}
 		r := start + ref(c.cursor)
 		c.cursor += p.a.recordSize(r)
 		h := p.a.header(r)
-		if h.bits&(bitDead|bitFragment) != 0 {
+		if h.has(bitDead) || h.isFragment() {
 			continue
 		}
-		if !p.gone(h, now) {
-			p.noteExpiry(r, h.exp)
+		c.seen++
+		c.walked++
+		if !p.gone(r, h, now) {
+			p.noteExpiry(r, h.exp())
 			continue
 		}
-		if at := p.idx.findRef(p.hash(p.a.key(r, h)), r); at.slot != nil {
-			p.countReclaimed(r, h)
+		if at := p.idx.findRef(p.hash(h.key()), r); at.found() {
+			c.taken++
+			p.countReclaimed(h)
 			p.n.crawled++
-			p.classAt(r, h).Crawled++
+			p.classAt(h).Crawled++
 			p.removeItem(at)
 			if !isSegment(d.state) {
 				return true
@@ -241,4 +262,15 @@ func (e *Engine) crawlUnit(c *crawl, now int64) bool {
 		}
 	}
 	return false
+}
+
+// judge decides when a segment is worth the next walk. So either a walk takes much with it, or it is a rare one,
+// also where items that expire soon stand among others that do not.
+func (c *crawl) judge(d *unitDesc, now uint32) {
+	if c.taken*walkShare >= c.seen {
+		d.patience, d.walkAt = 0, 0
+		return
+	}
+	d.patience = min(d.patience+1, mostPatience)
+	d.walkAt = now + 1<<d.patience
 }

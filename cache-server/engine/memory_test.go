@@ -315,7 +315,7 @@ func TestTheHeapStaysSmall(t *testing.T) {
 // TestDensity keeps what an item costs from growing unnoticed.
 func TestDensity(t *testing.T) {
 	const budget = 32 << 20 / slowdown
-	for _, row := range []struct{ value, most int }{{10, 74}, {100, 166}, {273, 350}, {4096, 4350}, {50_000, 52_800}} {
+	for _, row := range []struct{ value, most int }{{10, 52}, {100, 143}, {273, 324}, {4096, 4320}, {50_000, 52_400}} {
 		e := newEngine(t, Config{MaxBytes: budget, MaxItemSize: 1 << 20})
 		value := bytes.Repeat([]byte("v"), row.value)
 		var key [20]byte

@@ -57,18 +57,17 @@ func (s *numberScan) result() (uint64, bool) {
 func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
 // number is the number that an item's value is.
-func (p *partition) number(r ref, h *header) (uint64, bool) {
+func (p *partition) number(h *header) (uint64, bool) {
 	var s numberScan
-	if p.a.itemSize(r, h) > maxNumberSize {
+	if h.itemSize() > maxNumberSize {
 		return 0, false
 	}
-	if !s.feed(p.a.inline(r, h)) && h.has(bitChain) {
-		for next := *p.a.chain(r); next != 0; {
-			f := p.a.fragment(next)
-			if s.feed(p.a.bytes(next+ref(fragmentSize), f.size)) {
+	if !s.feed(h.inline()) && h.isChain() {
+		for next := h.chain(); next != 0; {
+			if s.feed(p.a.fragmentValue(next)) {
 				break
 			}
-			next = f.next
+			next = p.a.fragment(next).next()
 		}
 	}
 	return s.result()
@@ -76,11 +75,11 @@ func (p *partition) number(r ref, h *header) (uint64, bool) {
 
 // count is the result of Increment or Decrement. One that is not longer than the value is written in
 // its place and padded with spaces to its length, a longer one makes a new item; both as in memcached.
-func (p *partition) count(m *Mutation, at place, h *header) (n uint64, ok bool) {
+func (p *partition) count(m *Mutation, h *header) (n uint64, ok bool) {
 	if h == nil {
 		return m.Initial, true
 	}
-	if n, ok = p.number(slotRef(*at.slot), h); !ok {
+	if n, ok = p.number(h); !ok {
 		return 0, false
 	}
 	if m.Verb == Increment {
@@ -93,21 +92,20 @@ func (p *partition) count(m *Mutation, at place, h *header) (n uint64, ok bool) 
 func (p *partition) countInPlace(
 	w *write, m *Mutation, at place, h *header, now int64,
 ) (res Result, need int, again bool) {
-	if m.HasNewCAS && !h.has(bitCAS) {
-		return p.widen(m, w.hash, at, h, now)
+	if more := p.lacks(m, at, h); more != 0 {
+		return p.widen(m, w.hash, more, at, h, now)
 	}
-	r := slotRef(*at.slot)
-	value := p.a.inline(r, h)
+	r := p.idx.ref(at)
+	value := h.inline()
 	// Whatever stands in pieces is longer than a number in its first one.
 	blank(value[copy(value, w.src.before):])
-	if h.has(bitChain) {
-		for next := *p.a.chain(r); next != 0; {
-			f := p.a.fragment(next)
-			blank(p.a.bytes(next+ref(fragmentSize), f.size))
-			next = f.next
+	if h.isChain() {
+		for next := h.chain(); next != 0; {
+			blank(p.a.fragmentValue(next))
+			next = p.a.fragment(next).next()
 		}
 	}
-	before := p.e.expires(h.exp)
+	before := p.e.expires(h.exp())
 	if m.SetExpiry {
 		p.setExpiry(r, h, m.Expires)
 	}

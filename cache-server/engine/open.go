@@ -18,9 +18,10 @@ import (
 const (
 	minUnitShift = 14
 	maxUnitShift = 18
-	// unitsWanted is how many units a budget is cut into, within the bounds of their size.
-	unitsWanted = 1024
-	// unitsPerPartition is how many units each partition should have to itself.
+	// unitsWanted is how many units each partition should have, within the bounds of their size: about four of
+	// them are not full.
+	unitsWanted = 512
+	// unitsPerPartition is how many it must have, or there are fewer partitions.
 	unitsPerPartition = 64
 	// unitsLeast is how many each needs: two of index, two open segments, one being drained, spares.
 	unitsLeast    = 8
@@ -163,14 +164,14 @@ func checkConfig(cfg Config) error {
 
 // geometry chooses the size of a unit and the number of partitions, a power of two.
 func geometry(budget int64) (shift uint, count int) {
-	shift = uint(bits.Len64(uint64(budget/unitsWanted)) - 1)
-	// The kernel takes back whole pages only.
-	page := uint(bits.Len(uint(unix.Getpagesize())) - 1)
-	shift = max(min(max(shift, minUnitShift), maxUnitShift), page)
 	count = 1
 	for count < 4*runtime.GOMAXPROCS(0) && count < maxPartitions {
 		count *= 2
 	}
+	shift = uint(bits.Len64(uint64(budget/int64(count*unitsWanted))|1) - 1)
+	// The kernel takes back whole pages only.
+	page := uint(bits.Len(uint(unix.Getpagesize())) - 1)
+	shift = max(min(max(shift, minUnitShift), maxUnitShift), page)
 	for count > 1 && budget>>shift < int64(count*unitsPerPartition) {
 		count /= 2
 	}

@@ -18,6 +18,8 @@ const (
 	// keepSpares is how many units a partition keeps when memory is short. Writers leave at least one:
 	// moving survivors out of one segment never opens more than one other.
 	keepSpares = 2
+	// shortShare is how little memory may be free before it counts as short: one in this many of all units.
+	shortShare = 16
 	freqMax    = 3
 )
 
@@ -64,6 +66,7 @@ type partition struct {
 	bad    []unit // units that failed their checksum and are to be taken out
 	excess bool   // buckets may count more passed entries than there are
 
+	work    uint64 // records and buckets that were gone through so that there is room
 	n       counters
 	classes []ClassStats
 	_       [64]byte
@@ -169,11 +172,15 @@ func (p *partition) isClosed() bool {
 }
 
 // gone reports whether an item has expired or was flushed.
-func (p *partition) gone(h *header, now int64) bool {
-	return h.exp != 0 && p.e.epoch+int64(h.exp) <= now || p.flushed(h)
+func (p *partition) gone(r ref, h *header, now int64) bool {
+	exp := h.exp()
+	return exp != 0 && p.e.epoch+int64(exp) <= now || p.flushed(r, h)
 }
 
-func (p *partition) flushed(h *header) bool { return h.version <= p.e.barrier.Load() }
+func (p *partition) flushed(r ref, h *header) bool {
+	barrier := p.e.barrier.Load()
+	return barrier != 0 && p.a.version(r, h) <= barrier
+}
 
 // lookup searches a visible item and removes one that has expired.
 func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
@@ -181,13 +188,13 @@ func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
 	if len(p.bad) > 0 || p.a.lazy != nil {
 		at, hd = p.verified(h, key, at, hd)
 	}
-	if hd != nil && p.gone(hd, now) {
-		if p.flushed(hd) {
+	if hd != nil && p.gone(p.idx.ref(at), hd, now) {
+		if p.flushed(p.idx.ref(at), hd) {
 			p.n.foundFlushed++
 		} else {
 			p.n.foundExpired++
 		}
-		p.countReclaimed(slotRef(*at.slot), hd)
+		p.countReclaimed(hd)
 		p.removeItem(at)
 		return place{}, nil
 	}
@@ -196,7 +203,7 @@ func (p *partition) lookup(h uint64, key []byte, now int64) (place, *header) {
 
 // removeItem takes an item out of the index and kills its records.
 func (p *partition) removeItem(at place) {
-	r := slotRef(*at.slot)
+	r := p.idx.ref(at)
 	p.idx.remove(at)
 	p.idx.items--
 	p.dropItem(r)
@@ -204,7 +211,7 @@ func (p *partition) removeItem(at place) {
 
 // dropItem kills the records of an item that is no longer in the index.
 func (p *partition) dropItem(r ref) {
-	p.account(p.a.itemSize(r, p.a.header(r)), -1)
+	p.account(p.a.header(r).itemSize(), -1)
 	p.killItem(r)
 	if p.e.noEvict {
 		p.e.full.Store(false)
@@ -215,7 +222,7 @@ func (p *partition) dropItem(r ref) {
 func (p *partition) indexRoom(now int64) bool {
 	x := &p.idx
 	p.sweep(sweepPerInsert)
-	if !x.over(loadSoft) {
+	if !x.over(p.loads().soft) {
 		return true
 	}
 	p.growIndex()
@@ -235,28 +242,41 @@ func (p *partition) indexRoom(now int64) bool {
 	return true
 }
 
+// loads is between which loads the index is kept.
+func (p *partition) loads() (l struct{ soft, low, target uint64 }) {
+	l.soft, l.low, l.target = loadSoft, loadLow, loadTarget
+	// What one partition gives up must not let the next one grow, and so on in turns.
+	if p.pool.room.Load()*shortShare <= p.pool.share.Load()*int64(len(p.e.parts)) {
+		l.soft, l.low, l.target = loadSoftShort, loadLowShort, loadTargetShort
+	}
+	return l
+}
+
 // growIndex gathers units for the index, a quarter of its size while memory is free, else what
-// eviction left at hand, and starts the resize once it is worth it.
+// eviction left at hand, and starts the resize once it is worth it: each looks at every item.
 func (p *partition) growIndex() {
 	x := &p.idx
 	if x.resizing() {
 		return
 	}
 	used := int((x.n + padBuckets) >> x.shift)
-	for want := used + max(1, used/4); len(x.dir) < want; {
+	worth := uint64(growShare)
+	for want := used + max(1, used/growAhead); len(x.dir) < want; {
 		if !p.fetch() && p.spares < keepSpares {
+			worth = growShareShort
 			break
 		}
 		u := p.takeSpare()
 		x.addUnit(u)
 		p.own(u)
 	}
-	x.grow()
+	x.grow(worth)
 }
 
 // sweep carries a resize of the index on.
 func (p *partition) sweep(buckets int) {
 	if p.idx.resizing() {
+		p.work += uint64(buckets)
 		p.idx.step(p.e.key, buckets, p.lose)
 	}
 }
@@ -266,7 +286,7 @@ func (p *partition) sweep(buckets int) {
 func (p *partition) lose(slot uint64) {
 	p.n.indexDrops++
 	p.n.evictions++
-	p.dropItem(slotRef(slot))
+	p.dropItem(p.a.slotRef(slot))
 }
 
 func (p *partition) hash(key []byte) uint64 { return p.e.key.sum(key) }

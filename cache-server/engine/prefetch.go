@@ -39,10 +39,10 @@ func (e *Engine) Prefetch(keys [][]byte) {
 // bucket, with header, key and a short value in two cache lines.
 func (x *index) prefetchRecords(h uint64) {
 	b := x.bucketAt(x.home(h))
-	tag := slotTag(h)
-	for _, s := range b[1:] {
-		if s>>tagShift == tag && s&refMask != 0 {
-			at := unsafe.Add(x.a.base, slotRef(s))
+	tag := x.a.hashTag(h)
+	for i := 1; i <= slotsPer; i++ {
+		if s := b.slot(i); s != 0 && x.a.slotTag(s) == tag {
+			at := unsafe.Add(x.a.base, x.a.slotRef(s))
 			prefetch(at)
 			prefetch(unsafe.Add(at, cacheLine))
 		}

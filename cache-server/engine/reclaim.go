@@ -40,10 +40,11 @@ func (p *partition) reclaim(records int, now int64) bool {
 	start := p.a.start(p.drain.unit)
 	for ; records > 0 && p.drain.cursor < d.used && d.records > 0; records-- {
 		r := start + ref(p.drain.cursor)
+		p.work++
 		// The size is read first: a fragment or item that goes keeps it, one that moves loses its slack.
 		p.drain.cursor += p.a.recordSize(r)
 		switch {
-		case p.a.header(r).bits&bitDead != 0:
+		case p.a.header(r).has(bitDead):
 		case p.drain.copying:
 			p.relocate(r, d)
 		default:
@@ -157,35 +158,35 @@ func (p *partition) judge(r ref, d *unitDesc, now int64) {
 		force = false
 	}
 	h := p.a.header(r)
-	if h.bits&bitFragment != 0 {
+	if h.isFragment() {
 		// A fragment follows its item, and stands in the way only of a last resort.
 		if force {
-			if at := p.idx.findOwner(p.a.fragment(r).owner); at.slot != nil {
+			if at := p.idx.findOwner(p.a.fragment(r).owner()); at.found() {
 				p.evict(at)
 			}
 		}
 		return
 	}
-	hash := p.hash(p.a.key(r, h))
+	hash := p.hash(h.key())
 	at := p.idx.findRef(hash, r)
-	if at.slot == nil {
+	if !at.found() {
 		return
 	}
-	freq := slotFreq(*at.slot)
+	freq := p.idx.freq(at)
 	switch {
-	case p.gone(h, now):
-		p.countReclaimed(r, h)
+	case p.gone(r, h, now):
+		p.countReclaimed(h)
 		p.removeItem(at)
 	case spare:
 	case force:
 		p.evict(at)
 	case d.queue == queueSmall && freq >= promoteFreq:
-		*at.slot = withFreq(*at.slot, 0)
+		p.idx.setFreq(at, 0)
 	case d.queue == queueSmall:
 		p.idx.haunt(hash)
 		p.evict(at)
 	case freq > 0:
-		*at.slot = withFreq(*at.slot, freq-1)
+		p.idx.setFreq(at, freq-1)
 	default:
 		p.evict(at)
 	}
@@ -197,12 +198,12 @@ func (p *partition) sparing() bool {
 }
 
 func (p *partition) evict(at place) {
-	r := slotRef(*at.slot)
+	r := p.idx.ref(at)
 	h := p.a.header(r)
 	p.countEvicted(r, h)
 	if fn := p.e.onEvict.Load(); fn != nil {
 		it := p.item(r, h)
-		(*fn)(p.a.key(r, h), &it)
+		(*fn)(h.key(), &it)
 	}
 	p.removeItem(at)
 }
@@ -221,29 +222,37 @@ func (p *partition) relocate(r ref, d *unitDesc) {
 	if p.drain.clean {
 		q = int(d.queue)
 	}
-	if h.bits&bitFragment != 0 {
+	if h.isFragment() {
 		p.relocateFragment(r, q)
 		return
 	}
-	hash := p.hash(p.a.key(r, h))
+	hash := p.hash(h.key())
 	at := p.idx.findRef(hash, r)
-	if at.slot == nil {
+	if !at.found() {
 		return
 	}
-	size := p.a.recordSize(r) - uint32(h.slack)*8
-	to := p.moveTo(q, size)
+	size := h.valueOffset() + h.size()
+	to := p.moveTo(q, p.a.align(size))
+	version := p.a.version(r, h)
 	if to == 0 {
 		p.evict(at)
 		return
 	}
 	copy(p.a.bytes(to, size), p.a.bytes(r, size))
-	p.a.header(to).slack = 0
-	if h.bits&bitChain != 0 {
-		p.a.fragment(*p.a.chain(to)).prev = to
+	moved := p.a.header(to)
+	moved.unset(bitSlack)
+	p.a.setSeen(to, moved, p.a.seen(r, h))
+	if h.isChain() {
+		p.a.fragment(h.chain()).setPrev(to)
 	}
-	p.noteExpiry(to, h.exp)
-	*at.slot = withRef(*at.slot, to)
+	p.noteExpiry(to, h.exp())
+	p.idx.setRef(at, to)
 	p.kill(r)
+	if base := p.a.desc(p.a.unitOf(to)).base; version < base {
+		p.evict(at) // too old to be told from others there
+		return
+	}
+	p.a.setVersion(to, moved, version)
 }
 
 func (p *partition) relocateFragment(r ref, q int) {
@@ -251,19 +260,15 @@ func (p *partition) relocateFragment(r ref, q int) {
 	size := p.a.recordSize(r)
 	to := p.moveTo(q, size)
 	if to == 0 {
-		if at := p.idx.findOwner(f.owner); at.slot != nil {
+		if at := p.idx.findOwner(f.owner()); at.found() {
 			p.evict(at)
 		}
 		return
 	}
 	copy(p.a.bytes(to, size), p.a.bytes(r, size))
-	if prev := p.a.header(f.prev); prev.bits&bitFragment != 0 {
-		p.a.fragment(f.prev).next = to
-	} else {
-		*p.a.chain(f.prev) = to
-	}
-	if f.next != 0 {
-		p.a.fragment(f.next).prev = to
+	p.a.setNext(f.prev(), to)
+	if next := f.next(); next != 0 {
+		p.a.fragment(next).setPrev(to)
 	}
 	p.kill(r)
 }

@@ -10,10 +10,19 @@ package engine
 
 // Loads of the index in 1/100 of its slots.
 const (
-	loadSoft   = 85 // above it the index grows as soon as units are free
-	loadHard   = 93 // above it nothing is inserted before room was made
+	loadSoft   = 88 // above it the index grows as soon as units are free
+	loadHard   = 97 // above it nothing is inserted before room was made
 	loadLow    = 35 // below it the index shrinks
 	loadTarget = 60 // what shrinking aims at
+	// Where memory is short, items have more use of it than empty slots.
+	loadSoftShort   = 95
+	loadLowShort    = 86
+	loadTargetShort = 91
+	// growAhead is what the index grows by while memory is free: one in this many; less than one in growShare
+	// is not worth a sweep, or one in growShareShort where memory is short.
+	growAhead      = 4
+	growShare      = 8
+	growShareShort = 16
 	// sweepPerInsert is how many buckets each insert moves on while the index is resized.
 	sweepPerInsert = 3
 )
@@ -42,9 +51,9 @@ func (x *index) resizing() bool { return x.n != x.next }
 // over reports whether the index, as it is or as it will be after a resize, is loaded above load.
 func (x *index) over(load uint64) bool { return x.items*100 >= min(x.n, x.next)*slotsPer*load }
 
-// grow starts to use all units. It is worth the sweep only for an eighth more.
-func (x *index) grow() bool {
-	if n := x.fitting(); !x.resizing() && n >= x.n+x.n/8 {
+// grow starts to use all units. It is worth the sweep only for so much more: one in share.
+func (x *index) grow(share uint64) bool {
+	if n := x.fitting(); !x.resizing() && n >= x.n+x.n/share {
 		x.next, x.sweep = n, x.n
 		return true
 	}
@@ -53,12 +62,12 @@ func (x *index) grow() bool {
 
 // shrink starts to leave units that are not needed. It halves at most, so that what is inserted before
 // the sweep ends finds room.
-func (x *index) shrink() bool {
-	if x.resizing() || x.over(loadLow) {
+func (x *index) shrink(low, target uint64) bool {
+	if x.resizing() || x.over(low) {
 		return false
 	}
 	per := uint64(1) << x.shift
-	buckets := x.items*100/(slotsPer*loadTarget) + padBuckets
+	buckets := x.items*100/(slotsPer*target) + padBuckets
 	n := max(1, (max(buckets, x.n/2)+per-1)/per)*per - padBuckets
 	if n >= x.n {
 		return false
@@ -78,38 +87,38 @@ func (x *index) step(key hashKey, count int, drop func(slot uint64)) {
 }
 
 func (x *index) sweepBucket(key hashKey, drop func(slot uint64)) {
-	i := x.sweep
+	from := x.sweep
 	growing := x.next > x.n
 	if growing {
-		i--
+		from--
 	}
 	x.moved = x.moved[:0]
-	for at := i; at < x.physical(); at++ {
+	for at := from; at < x.physical(); at++ {
 		b := x.bucket(at)
 		x.warm(b)
-		for s := 1; s <= slotsPer; s++ {
-			if b[s]&refMask == 0 {
+		for i := 1; i <= slotsPer; i++ {
+			s := b.slot(i)
+			if s == 0 {
 				continue
 			}
-			r := slotRef(b[s])
-			h := key.sum(x.a.key(r, x.a.header(r)))
-			if x.home(h) != i {
+			h := key.sum(x.a.header(x.a.slotRef(s)).key())
+			if x.home(h) != from {
 				continue
 			}
-			x.moved = append(x.moved, movedSlot{hash: h, slot: b[s]})
-			x.remove(place{home: i, at: at, slot: &b[s]})
+			x.moved = append(x.moved, movedSlot{hash: h, slot: s})
+			x.remove(place{home: from, at: at, bucket: b, slot: i})
 		}
-		if b[0]&passedMask == 0 {
+		if b.passed() == 0 {
 			break
 		}
 	}
 	if growing {
-		x.sweep = i
+		x.sweep = from
 	} else {
-		x.sweep = i + 1
+		x.sweep = from + 1
 	}
 	for _, m := range x.moved {
-		if x.insert(x.home(m.hash), m.slot) == nil {
+		if !x.insert(x.home(m.hash), m.slot) {
 			x.items--
 			drop(m.slot)
 		}
@@ -122,10 +131,10 @@ func (x *index) sweepBucket(key hashKey, drop func(slot uint64)) {
 // warm loads the headers of a bucket's items with nothing to wait for in between, so that their cache
 // misses overlap.
 func (x *index) warm(b *bucket) {
-	var bits uint16
-	for _, s := range b[1:] {
-		if s&refMask != 0 {
-			bits |= x.a.header(slotRef(s)).bits
+	var bits uint8
+	for i := 1; i <= slotsPer; i++ {
+		if s := b.slot(i); s != 0 {
+			bits |= x.a.header(x.a.slotRef(s))[1]
 		}
 	}
 	x.warmed = bits
@@ -136,13 +145,12 @@ func (x *index) trim() unit {
 	last := len(x.dir) - 1
 	from := uint64(last) << x.shift
 	// A search must never run past the end, not even over a counter that stayed at its top.
-	if x.resizing() || x.n+padBuckets > from || x.bucket(from - 1)[0]&passedMask != 0 {
+	if x.resizing() || x.n+padBuckets > from || x.bucket(from-1).passed() != 0 {
 		return 0
 	}
 	for at := from; at < x.physical(); at++ {
-		b := x.bucket(at)
-		for s := 1; s <= slotsPer; s++ {
-			if b[s] != 0 {
+		for b, i := x.bucket(at), 1; i <= slotsPer; i++ {
+			if b.slot(i) != 0 {
 				return 0
 			}
 		}

@@ -73,43 +73,51 @@ func (p *partition) verifyAll() { p.eachUnit(p.a.verify) }
 // dropTorn removes items with a part in a bad unit, counts those that stay, and returns their fragments.
 func (p *partition) dropTorn(bad map[unit]bool) map[ref]bool {
 	reached := make(map[ref]bool)
-	p.idx.items, p.n.items, p.n.bytes = 0, 0, 0
-	for i := range p.classes {
-		p.classes[i].Items, p.classes[i].Bytes = 0, 0
-	}
+	p.holdNothing()
 	for at := range p.idx.physical() {
 		b := p.idx.bucket(at)
 		for i := 1; i <= slotsPer; i++ {
-			if b[i]&refMask == 0 {
+			s := b.slot(i)
+			if s == 0 {
 				continue
 			}
-			r := slotRef(b[i])
+			r := p.a.slotRef(s)
 			if bad[p.a.unitOf(r)] {
 				// Whose it was is not known any more, so the buckets that it passed go on counting it.
-				b[i], p.excess = 0, true
+				b.setSlot(i, 0)
+				p.excess = true
 				continue
 			}
 			h := p.a.header(r)
-			if h.bits&bitChain != 0 && p.isTorn(r, bad) {
-				b[i], p.excess = 0, true
+			if h.isChain() && p.isTorn(h, bad) {
+				b.setSlot(i, 0)
+				p.excess = true
 				p.kill(r)
 				continue
 			}
-			if h.bits&bitChain != 0 {
-				for next := *p.a.chain(r); next != 0; next = p.a.fragment(next).next {
+			if h.isChain() {
+				for next := h.chain(); next != 0; next = p.a.fragment(next).next() {
 					reached[next] = true
 				}
 			}
 			p.idx.items++
-			p.account(p.a.itemSize(r, h), 1)
+			p.account(h.itemSize(), 1)
 		}
 	}
 	return reached
 }
 
+// holdNothing sets what is counted of the items to 0.
+func (p *partition) holdNothing() {
+	p.idx.items, p.n.items, p.n.bytes = 0, 0, 0
+	for i := range p.classes {
+		p.classes[i].Items, p.classes[i].Bytes = 0, 0
+	}
+}
+
 // isTorn tells whether the value of an item goes on in a bad unit.
-func (p *partition) isTorn(r ref, bad map[unit]bool) bool {
-	for next := *p.a.chain(r); next != 0; next = p.a.fragment(next).next {
+func (p *partition) isTorn(h *header, bad map[unit]bool) bool {
+	for next := h.chain(); next != 0; next = p.a.fragment(next).next() {
 		if bad[p.a.unitOf(next)] {
 			return true
 		}
@@ -127,7 +135,7 @@ func (p *partition) dropOrphans(bad map[unit]bool, reached map[ref]bool) {
 		for at := uint32(0); at < d.used; {
 			r := p.a.start(u) + ref(at)
 			at += p.a.recordSize(r)
-			if bits := p.a.header(r).bits; bits&bitFragment != 0 && bits&bitDead == 0 && !reached[r] {
+			if h := p.a.header(r); h.isFragment() && !h.has(bitDead) && !reached[r] {
 				last := d.records == 1
 				p.kill(r)
 				if last {
@@ -167,9 +175,8 @@ func (p *partition) reset(bad map[unit]bool) {
 		}
 		p.pushSpare(u)
 	}
-	counts := p.n
-	counts.items, counts.bytes = 0, 0
-	p.n, p.queues, p.open, p.drain = counts, [2]queue{}, [2]unit{}, drain{}
+	p.holdNothing()
+	p.queues, p.open, p.drain = [2]queue{}, [2]unit{}, drain{}
 	p.dead, p.laps, p.cleanAt, p.excess = 0, 0, 0, false
 	first := p.takeSpare()
 	p.idx.init(p.a, first)

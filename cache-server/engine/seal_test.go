@@ -347,15 +347,13 @@ func TestWhatIsSealedIsDecided(t *testing.T) {
 		want string
 	}{
 		{partition{}, "mu e a pool id closed idx queues open spare spares wanted units dead drain laps cleanAt bad " +
-			"excess n classes _"},
+			"excess work n classes _"},
 		{index{}, "a dir n next sweep items shift moved warmed"},
 		{queue{}, "oldest newest units"},
 		{drain{}, "unit cursor copying clean opened"},
 		{pool{}, "a mu resident returned residentN high used budget ceiling overdrafts parts room share bytes"},
 		{hashKey{}, "a b"},
-		{unitDesc{}, "next prev state queue part used live records largest minExp pins seq _"},
-		{header{}, "vlen bits klen slack exp seen version"},
-		{fragment{}, "size bits _ slack prev next owner"},
+		{unitDesc{}, "next prev state queue patience part used live records largest minExp pins seq base born walkAt"},
 	} {
 		var names []string
 		for f := range reflect.TypeOf(row.of).Fields() {

@@ -17,7 +17,7 @@ import (
 
 // layoutVersion is raised by every change of what the arena holds: records, index, descriptors, or what is
 // sealed of a partition. An arena of another version is not reattached.
-const layoutVersion = 2
+const layoutVersion = 3
 
 // A sealed arena has three parts beside its units: the record in the place of unit 0's descriptor, which
 // does not exist; the descriptors; and the trailer behind the last unit, which holds what an engine keeps

@@ -11,7 +11,11 @@ func (p *partition) room(q int) uint32 {
 	if u == 0 {
 		return 0
 	}
-	return p.a.unitSize() - p.a.desc(u).used
+	d := p.a.desc(u)
+	if !d.takes(p.e.cas.Load()) {
+		return 0
+	}
+	return p.a.unitSize() - d.used
 }
 
 // append takes room for a record at the head of a queue. It returns 0 only if the arena is used up.
@@ -23,7 +27,11 @@ func (p *partition) append(q int, size uint32) ref {
 			return 0
 		}
 		d := p.a.desc(u)
-		*d = unitDesc{state: unitOpen, queue: uint16(q), part: p.id, seq: d.seq + 1} // nothing pins a spare
+		// Nothing pins a spare.
+		*d = unitDesc{
+			state: unitOpen, queue: uint8(q), part: p.id, seq: d.seq + 1,
+			base: past(p.e.cas.Load(), versionPast), born: uint32(past(uint64(p.e.since(p.e.Now())), seenPast)),
+		}
 		p.open[q] = u
 		p.queues[q].units++
 	}
@@ -36,6 +44,9 @@ func (p *partition) append(q int, size uint32) ref {
 	d.largest = max(d.largest, size)
 	return r
 }
+
+// past is so much before n, or 0.
+func past(n, much uint64) uint64 { return n - min(n, much) }
 
 // seal closes the open segment of a queue.
 func (p *partition) seal(q int) {
@@ -103,7 +114,7 @@ func (p *partition) freeSegment(u unit) {
 func (p *partition) kill(r ref) {
 	h := p.a.header(r)
 	size := p.a.recordSize(r)
-	h.bits |= bitDead
+	h.set(bitDead)
 	u := p.a.unitOf(r)
 	d := p.a.desc(u)
 	d.live -= size
@@ -118,13 +129,13 @@ func (p *partition) kill(r ref) {
 // killItem marks an item's record and all its fragments dead.
 func (p *partition) killItem(r ref) {
 	var next ref
-	if h := p.a.header(r); h.bits&bitChain != 0 {
-		next = *p.a.chain(r)
+	if h := p.a.header(r); h.isChain() {
+		next = h.chain()
 	}
 	p.kill(r)
 	for next != 0 {
 		r = next
-		next = p.a.fragment(r).next
+		next = p.a.fragment(r).next()
 		p.kill(r)
 	}
 }

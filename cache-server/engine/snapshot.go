@@ -86,11 +86,11 @@ func (s *Snapshot) Release() {
 
 // hold lets s have the value of the item at r, piece by piece. It returns false if too much is held already.
 func (p *partition) hold(s *Snapshot, r ref, h *header) bool {
-	s.add(p, r+ref(h.keyOffset()+uint32(h.klen)), uint32(len(p.a.inline(r, h))))
-	for next := *p.a.chain(r); next != 0; {
+	s.add(p, r+ref(h.valueOffset()), h.size())
+	for next := h.chain(); next != 0; {
 		f := p.a.fragment(next)
-		s.add(p, next+ref(fragmentSize), f.size)
-		next = f.next
+		s.add(p, next+fragmentSize, f.size())
+		next = f.next()
 	}
 	if p.e.pinned.Load()<<p.a.shift > p.pool.bytes.Load()*heldShare/8 {
 		p.unpin(s.pieces)

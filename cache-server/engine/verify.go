@@ -64,9 +64,9 @@ func (a *arena) forgo(u unit) bool {
 // its value goes on in.
 func (p *partition) verified(h uint64, key []byte, at place, hd *header) (place, *header) {
 	for {
-		if hd != nil && hd.bits&bitChain != 0 {
-			for next := *p.a.chain(slotRef(*at.slot)); next != 0; {
-				next = p.a.fragment(next).next
+		if hd != nil && hd.isChain() {
+			for next := hd.chain(); next != 0; {
+				next = p.a.fragment(next).next()
 			}
 		}
 		if len(p.bad) == 0 {

@@ -17,9 +17,9 @@ type source struct {
 // oldSource yields the value of the item at r.
 func oldSource(a *arena, r ref) source {
 	h := a.header(r)
-	s := source{a: a, cur: a.inline(r, h)}
-	if h.has(bitChain) {
-		s.next = *a.chain(r)
+	s := source{a: a, cur: h.inline()}
+	if h.isChain() {
+		s.next = h.chain()
 	}
 	return s
 }
@@ -33,9 +33,8 @@ func (s *source) read(dst []byte) {
 			if s.next == 0 {
 				break
 			}
-			f := s.a.fragment(s.next)
-			s.cur = s.a.bytes(s.next+ref(fragmentSize), f.size)
-			s.next = f.next
+			s.cur = s.a.fragmentValue(s.next)
+			s.next = s.a.fragment(s.next).next()
 		}
 		n = copy(dst, s.cur)
 		s.cur, dst = s.cur[n:], dst[n:]
@@ -66,28 +65,47 @@ type write struct {
 	rewrites bool
 }
 
-// prefix is the length of what stands before the key in a record that is not split.
-func (w *write) prefix() uint32 {
-	n := headerSize
+// shape are the bits of a record of the item, and prefix the length of what stands before the key if it is
+// not split.
+func (w *write) shape() (bits uint16, prefix uint32) {
+	bits, prefix = w.bits, headerSize
+	if w.exp != 0 {
+		bits |= bitExp
+	}
 	if w.flags != 0 {
-		n += flagsSize
+		bits |= bitFlags
+		prefix += flagsSize
 	}
-	if w.bits&bitCAS != 0 {
-		n += casSize
+	if bits&bitExp != 0 {
+		prefix += expSize
 	}
-	return n
+	if bits&bitsUpper != 0 {
+		bits |= bitMore
+		prefix += upperSize
+	}
+	if bits&bitCAS != 0 {
+		prefix += casSize
+	}
+	return bits, prefix
 }
 
-// size is the room that the item takes if it is not split.
+// size is how long the item's record is if it is not split.
 func (w *write) size() uint64 {
-	return (uint64(w.prefix()) + uint64(len(w.key)) + uint64(w.vlen) + 7) &^ 7
+	_, prefix := w.shape()
+	return uint64(prefix) + uint64(len(w.key)) + uint64(w.vlen)
+}
+
+// sizeOf is the room that the item takes if it is not split.
+func (p *partition) sizeOf(w *write) uint64 {
+	mask := uint64(1)<<p.a.grain - 1
+	return (w.size() + mask) &^ mask
 }
 
 // itemSize is the item's size as limits and statistics count it.
 func (w *write) itemSize() int { return ItemSize(len(w.key), w.vlen, w.flags) }
 
 // pieceSize is the largest record: small enough that survivors of a segment pack well.
-func (p *partition) pieceSize() uint32 { return p.a.unitSize() / 8 }
+func (p *partition) pieceSize() uint32 { return min(p.a.unitSize()/8, maxSize&^63) }
 
 // unitsNeeded bounds how many units storing an item opens.
 func (p *partition) unitsNeeded(size uint64, room uint32) int {
@@ -98,34 +116,39 @@ func (p *partition) unitsNeeded(size uint64, room uint32) int {
 		return 1
 	}
 	// A unit holds up to ten pieces, each with a header and padding, and a gap at its end.
-	usable := uint64(p.a.unitSize()) - minPiece - 11*uint64(fragmentSize+8)
+	usable := uint64(p.a.unitSize()) - minPiece - 11*(fragmentSize+32)
 	return int((size + MaxKeyLen + usable - 1) / usable)
 }
 
 // store writes the records of an item to a queue. The caller has made sure of the units. It returns
 // 0 only if the arena is used up.
 func (p *partition) store(w *write, q int, now int64) ref {
-	size := w.size()
+	size := p.sizeOf(w)
 	room, piece := p.room(q), p.pieceSize()
-	base := w.prefix() + chainSize + uint32(len(w.key))
+	// An item in pieces always has room for an expiry: to copy it for that would cost more.
+	split := *w
+	split.bits |= bitExp
+	_, prefix := split.shape()
+	base := prefix + chainSize + uint32(len(w.key))
 	splits := room >= base+minPiece && size > unsplitSize
 	if size <= uint64(piece) && (size <= uint64(room) || !splits) {
 		r := p.append(q, uint32(size))
 		if r != 0 {
-			p.fill(r, w, uint32(w.vlen), 0, now)
+			p.fill(r, w, uint32(w.vlen), false, now)
 		}
 		return r
 	}
+	w.bits = split.bits
 	if room < base+minPiece {
 		room = p.a.unitSize()
 	}
 	// Always less than the value, or the item had not been split.
-	inline := min(room, piece)&^7 - base
-	r := p.append(q, align8(base+inline))
+	inline := min(room, piece)&^31 - base
+	r := p.append(q, p.a.align(base+inline))
 	if r == 0 {
 		return 0
 	}
-	p.fill(r, w, inline, bitChain, now)
+	p.fill(r, w, inline, true, now)
 	if !p.storeFragments(r, w, q, uint32(w.vlen)-inline) {
 		p.killItem(r)
 		return 0
@@ -134,47 +157,53 @@ func (p *partition) store(w *write, q int, now int64) ref {
 }
 
 // fill writes an item's own record.
-func (p *partition) fill(r ref, w *write, inline uint32, bits uint16, now int64) {
+func (p *partition) fill(r ref, w *write, inline uint32, chained bool, now int64) {
 	h := p.a.header(r)
-	if w.flags != 0 {
-		bits |= bitFlags
+	bits, _ := w.shape()
+	*h = header{uint8(len(w.key)), uint8(bits)}
+	le.PutUint16(h[2:], uint16(inline))
+	if bits&bitMore != 0 {
+		*(*uint8)(h.at(headerSize)) = uint8(bits >> 8)
 	}
-	*h = header{vlen: uint32(w.vlen), klen: uint8(len(w.key)), bits: bits | w.bits, exp: w.exp, seen: w.seen}
 	if w.seen == 0 {
-		h.seen = p.e.since(now)
+		w.seen = p.e.since(now)
 	}
 	if w.version == 0 {
 		w.version = p.e.cas.Add(1)
 	}
-	if bits&bitChain != 0 {
-		*p.a.chain(r) = 0
-		*p.a.chainInline(r) = inline
-	}
-	p.a.setFlags(r, h, w.flags)
+	p.a.setSeen(r, h, w.seen)
 	p.a.setCAS(r, h, w.version, w.cas)
-	copy(p.a.key(r, h), w.key)
-	w.src.read(p.a.inline(r, h))
+	h.setExp(w.exp)
+	if w.flags != 0 {
+		le.PutUint32(h.bytes(h.flagsOffset(), flagsSize), w.flags)
+	}
+	if chained {
+		h[3] |= chainMark >> 8
+		h.setChain(0)
+		le.PutUint32(h.bytes(h.chainOffset()+6, 4), uint32(w.vlen))
+	}
+	copy(h.key(), w.key)
+	w.src.read(h.inline())
 	p.noteExpiry(r, w.exp)
 }
 
 // storeFragments writes what is left of a value behind the item at r.
 func (p *partition) storeFragments(r ref, w *write, q int, left uint32) bool {
-	link, prev := p.a.chain(r), r
+	prev := r
 	for left > 0 {
 		room := p.room(q)
 		if room < fragmentSize+min(left, minPiece) {
 			room = p.a.unitSize()
 		}
-		n := min(left, min(room, p.pieceSize())&^7-fragmentSize)
-		at := p.append(q, align8(fragmentSize+n))
+		n := min(left, min(room, p.pieceSize())&^31-fragmentSize)
+		at := p.append(q, p.a.align(fragmentSize+n))
 		if at == 0 {
 			return false
 		}
-		f := p.a.fragment(at)
-		*f = fragment{size: n, bits: bitFragment, prev: prev, owner: w.hash}
-		w.src.read(p.a.bytes(at+ref(fragmentSize), n))
-		*link = at
-		link, prev = &f.next, at
+		p.a.fragment(at).init(n, prev, w.hash)
+		w.src.read(p.a.fragmentValue(at))
+		p.a.setNext(prev, at)
+		prev = at
 		left -= n
 	}
 	return true
@@ -182,16 +211,18 @@ func (p *partition) storeFragments(r ref, w *write, q int, left uint32) bool {
 
 // overwrite replaces an item within its own record, if it fits there without wasting much.
 func (p *partition) overwrite(r ref, h *header, w *write, now int64) bool {
-	if h.has(bitChain) {
+	if h.isChain() || w.version != 0 || !p.a.desc(p.a.unitOf(r)).takes(p.e.cas.Load()) {
 		return false
 	}
 	have, want := p.a.recordSize(r), w.size()
 	if want > uint64(have) || uint64(have)-want > min(max(16, uint64(have/8)), maxSlack) {
 		return false
 	}
-	p.account(p.a.itemSize(r, h), -1)
+	p.account(h.itemSize(), -1)
 	p.account(int64(w.itemSize()), 1)
-	p.fill(r, w, uint32(w.vlen), 0, now)
-	h.slack = uint8((uint64(have) - want) / 8)
+	p.fill(r, w, uint32(w.vlen), false, now)
+	if p.a.align(uint32(want)) < have {
+		h.setSlack(have - uint32(want))
+	}
 	return true
 }
