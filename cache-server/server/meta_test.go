@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
 )
@@ -215,6 +216,12 @@ func executor(t *testing.T, f *fixture) func(request []byte) []byte {
 			t.Fatalf("closed after %q", request)
 		}
 		return c.ws.out
+	}
+}
+
+func TestAWorkspaceIsNotLargerThanTheBudgetKnows(t *testing.T) {
+	if size := unsafe.Sizeof(workspace{}); size > workspaceSize {
+		t.Errorf("%d bytes, the budget counts %d", size, workspaceSize)
 	}
 }
 

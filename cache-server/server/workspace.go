@@ -19,7 +19,7 @@ const (
 	// outputSize leaves room behind flushAt for a value of common size.
 	outputSize = flushAt + 4<<10
 	// workspaceSize is about what a workspace takes.
-	workspaceSize = bufferSize + outputSize + 1<<10
+	workspaceSize = bufferSize + outputSize + 2<<10
 )
 
 // workspace is what a connection needs while it works, and gives back while it waits.
