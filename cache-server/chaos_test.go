@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -200,7 +201,7 @@ var troubles = []func(*net.TCPConn, *rand.Rand){
 		time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
 		_ = c.SetLinger(0)
 	},
-	func(c *net.TCPConn, rng *rand.Rand) { // a slow reader
+	func(c *net.TCPConn, _ *rand.Rand) { // a slow reader
 		_, _ = io.WriteString(c, strings.Repeat("mg fill:9999 v\r\n", 50)+"quit\r\n")
 		for range 20 {
 			if _, err := io.CopyN(io.Discard, c, 2000); err != nil {
@@ -239,8 +240,12 @@ func beCorrect(addr string, id int, end time.Time, checks *atomic.Int64) error {
 		if rng.IntN(3) == 0 {
 			value := noise(rng, rng.IntN(50_000))
 			_, _ = fmt.Fprintf(conn, "set %s 0 0 %d\r\n%s\r\n", key, len(value), value)
-			if line, err := in.ReadString('\n'); err != nil || line != "STORED\r\n" {
-				return fmt.Errorf("set says %q, %v", line, err)
+			line, err := in.ReadString('\n')
+			if err == nil && line != "STORED\r\n" {
+				err = errors.New("it is not stored")
+			}
+			if err != nil {
+				return fmt.Errorf("set says %q: %w", line, err)
 			}
 			values[key] = value
 			continue

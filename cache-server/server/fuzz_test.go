@@ -69,7 +69,8 @@ func checkConnection(t *testing.T, srv *Server, data []byte, pieces int) {
 	var reader sync.WaitGroup
 	reader.Go(func() { _, _ = io.Copy(&got, client) })
 	// What ends the data is longer than any value that is taken and than what is waited for before a refusal.
-	padding, last := strings.Repeat("\r\n", engine.MinItemSize)+"version\r\n", "CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n"
+	padding := strings.Repeat("\r\n", engine.MinItemSize) + "version\r\n"
+	last := "CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n"
 	if len(data) > 0 && data[0] == protocol.BinaryMagic {
 		end := packet{op: protocol.OpVersion, opaque: 0xfeedbeef}
 		padding = strings.Repeat(noop.bytes(), 500) + end.bytes()

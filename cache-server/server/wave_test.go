@@ -29,10 +29,11 @@ func TestTheWaveOf2026(t *testing.T) {
 			"CLIENT_ERROR bad command line format\r\n"},
 		{"an opaque that is too long", "mg none O" + strings.Repeat("o", 2000) + "\r\n", ""},
 		{"more flags than there are", "mg none" + strings.Repeat(" v", 500) + "\r\n", ""},
-		{"numbers of many digits", "ms k " + strings.Repeat("9", 300) + "\r\nincr k " + strings.Repeat("9", 300) + "\r\n", ""},
+		{"numbers of many digits", "ms k " + strings.Repeat("9", 300) + "\r\nincr k " + strings.Repeat("9", 300) +
+			"\r\n", ""},
 		{"a size with the sign bit", "set k 0 0 -2147483648\r\nset k 0 0 4294967295\r\n", ""},
-		{"slabs automove and reassign with what is no number", "slabs automove\r\nslabs automove x y z\r\nslabs reassign\r\n" +
-			"slabs reassign -1 99999999999\r\n", ""},
+		{"slabs automove and reassign with what is no number", "slabs automove\r\nslabs automove x y z\r\n" +
+			"slabs reassign\r\nslabs reassign -1 99999999999\r\n", ""},
 		{"lru with words missing", "lru\r\nlru tune\r\nlru tune 1\r\nlru mode\r\nlru temp_ttl\r\n", ""},
 		{"lru_crawler with words missing", "lru_crawler\r\nlru_crawler crawl\r\nlru_crawler metadump\r\n" +
 			"lru_crawler metadump 999999,-1,x\r\nlru_crawler tocrawl\r\nlru_crawler sleep -1\r\n", ""},

@@ -148,8 +148,8 @@ func (g *generator) binaryOther() {
 	g.send(p, noCAS)
 }
 
-// brokenBinary makes what no client sends: unknown opcodes, and values that are too long. An unknown opcode has no body:
-// memcached takes the length of one for the length of what follows.
+// brokenBinary makes what no client sends: unknown opcodes, and values that are too long. An unknown opcode has no
+// body: memcached takes the length of one for the length of what follows.
 func (g *generator) brokenBinary() {
 	p := g.packet(0, "")
 	switch g.rng.IntN(12) {
@@ -167,7 +167,8 @@ func (g *generator) brokenBinary() {
 		}
 		p.value = string(g.randomBytes(1_100_000 + g.rng.IntN(500_000)))
 	default:
-		p.op = pick[byte](g, opVerbosity, 0x1f, 0x25, 0x30, 0x40, 0x7f, 0xff, 0x61, 0x84) // 0x60, 0x64, 0x66 are ElastiCache's
+		// 0x60, 0x64 and 0x66 are ElastiCache's.
+		p.op = pick[byte](g, opVerbosity, 0x1f, 0x25, 0x30, 0x40, 0x7f, 0xff, 0x61, 0x84)
 	}
 	g.send(p, noCAS)
 }

@@ -174,8 +174,8 @@ func (g *generator) value() []byte {
 	}
 }
 
-// valueFor gives counters no large values: of a value in several chunks memcached says that it is no number before it looks
-// at the CAS.
+// valueFor gives counters no large values: of a value in several chunks memcached says that it is no number before it
+// looks at the CAS.
 func (g *generator) valueFor(key string) []byte {
 	value := g.value()
 	if strings.Contains(key, "counter") {

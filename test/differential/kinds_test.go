@@ -27,9 +27,12 @@ type kind struct {
 }
 
 var (
-	textKind = kind{"text", "version\r\n", openText, textCommand, closeText, textFarewell, parseText, nil}
-	metaKind = kind{"meta", "mn\r\n", openMeta, metaCommand, closeMeta, textFarewell, parseText, nil}
-	binKind  = kind{"binary", string(packet{op: opNoop}.header(0)), openBinary, binaryCommand, closeBinary, binaryFarewell, parseBinary, withoutQuit}
+	textKind = kind{name: "text", hello: "version\r\n", open: openText, command: textCommand, close: closeText,
+		farewell: textFarewell, replies: parseText}
+	metaKind = kind{name: "meta", hello: "mn\r\n", open: openMeta, command: metaCommand, close: closeMeta,
+		farewell: textFarewell, replies: parseText}
+	binKind = kind{name: "binary", hello: string(packet{op: opNoop}.header(0)), open: openBinary,
+		command: binaryCommand, close: closeBinary, farewell: binaryFarewell, replies: parseBinary, cutOff: withoutQuit}
 )
 
 // textFarewell holds enough lines of two spaces to end a data block that is still open, then a word that closes the

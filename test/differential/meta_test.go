@@ -176,14 +176,15 @@ func (g *generator) metaCount() {
 			}
 		}
 		return pick(g, "c", "t", "v", "v", "N"+g.metaTTL(), "J"+pick(g, "0", "7", "4611686018427387904"),
-			"D"+pick(g, "0", "1", "10", "100000"), "MI", "MD", "M+", "M-", "Mi", "Md", g.since("Mincr", "v"), g.since(g.newCAS(), "v"))
+			"D"+pick(g, "0", "1", "10", "100000"), "MI", "MD", "M+", "M-", "Mi", "Md", g.since("Mincr", "v"),
+			g.since(g.newCAS(), "v"))
 	}), g.end())
 }
 
 // brokenMeta makes what no client sends.
 func (g *generator) brokenMeta() {
 	n := g.rng.IntN(6)
-	if n < 4 && !(g.newer && g.alone) {
+	if n < 4 && (!g.newer || !g.alone) {
 		g.emit("%s\r\n", pick(g, "mz a", "m", "mga a", "MG a", "mnx"))
 		return
 	}

@@ -10,13 +10,38 @@ import (
 
 // Opcodes of the binary protocol.
 const (
-	opGet, opSet, opAdd, opReplace, opDelete, opIncrement, opDecrement, opQuit = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
-
-	opFlush, opGetQ, opNoop, opVersion, opGetK, opGetKQ, opAppend, opPrepend = 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f
-
-	opStat, opSetQ, opAddQ, opReplaceQ, opDeleteQ, opIncrementQ, opDecrementQ, opQuitQ = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17
-
-	opFlushQ, opAppendQ, opPrependQ, opVerbosity, opTouch, opGAT, opGATQ, opGATK, opGATKQ = 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x23, 0x24
+	opGet        = 0x00
+	opSet        = 0x01
+	opAdd        = 0x02
+	opReplace    = 0x03
+	opDelete     = 0x04
+	opIncrement  = 0x05
+	opDecrement  = 0x06
+	opQuit       = 0x07
+	opFlush      = 0x08
+	opGetQ       = 0x09
+	opNoop       = 0x0a
+	opVersion    = 0x0b
+	opGetK       = 0x0c
+	opGetKQ      = 0x0d
+	opAppend     = 0x0e
+	opPrepend    = 0x0f
+	opStat       = 0x10
+	opSetQ       = 0x11
+	opAddQ       = 0x12
+	opReplaceQ   = 0x13
+	opDeleteQ    = 0x14
+	opIncrementQ = 0x15
+	opDecrementQ = 0x16
+	opFlushQ     = 0x18
+	opAppendQ    = 0x19
+	opPrependQ   = 0x1a
+	opVerbosity  = 0x1b
+	opTouch      = 0x1c
+	opGAT        = 0x1d
+	opGATQ       = 0x1e
+	opGATK       = 0x23
+	opGATKQ      = 0x24
 )
 
 const (

@@ -158,7 +158,8 @@ func TestWrongHistoriesAreRejected(t *testing.T) {
 			at(0, 1, 2, set("x"), reply{cas: 5}), at(0, 3, 9, request{verb: "cas", value: "y", cas: 5}, reply{cas: 6}),
 			at(1, 4, 8, request{verb: "cas", value: "z", cas: 5}, reply{cas: 7})}, false},
 		{"two adds do not both store", false, []porcupine.Operation{
-			at(0, 1, 4, request{verb: "add", value: "x"}, reply{}), at(1, 2, 3, request{verb: "add", value: "y"}, reply{})}, false},
+			at(0, 1, 4, request{verb: "add", value: "x"}, reply{}),
+			at(1, 2, 3, request{verb: "add", value: "y"}, reply{})}, false},
 		{"no count is lost", false, []porcupine.Operation{
 			at(0, 1, 2, set("1"), reply{}), at(0, 3, 6, request{verb: "incr"}, reply{value: "2"}),
 			at(1, 4, 5, request{verb: "incr"}, reply{value: "2"})}, false},
