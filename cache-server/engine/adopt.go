@@ -130,6 +130,7 @@ func (e *Engine) take(cfg *Config, a *arena, head *sealedHead, set *adoption, su
 	e.cas.Store(head.CAS)
 	e.barrier.Store(head.Barrier)
 	e.flushAt.Store(head.FlushAt)
+	e.power.Store(min(head.Power, 40)) // no arena holds more
 	e.parts = make([]partition, head.Parts)
 	a.described = metaBytes(unit(head.High))
 	e.pool.a, e.pool.parts = a, int64(head.Parts)

@@ -257,6 +257,9 @@ type Stats struct {
 	OutOfMemory uint64
 	// TooLarge counts mutations that were refused for their size.
 	TooLarge uint64
+	// HashPower is the level that the hash table of a memcached would have that holds as many items, and has
+	// kept since it held the most.
+	HashPower uint32
 	// LostItems counts items whose memory failed its checksum after a restart.
 	LostItems uint64
 	// LostUnits counts the pieces of the arena that failed.

@@ -99,6 +99,8 @@ func (e *Engine) shrink() bool {
 // tendIndexes carries resizes on, and lets indexes shrink, a step in each. It reports whether there may
 // be more to do.
 func (e *Engine) tendIndexes() (busy bool) {
+	var items uint64
+	defer func() { e.notePower(items) }()
 	for i := range e.parts {
 		p := &e.parts[i]
 		p.mu.Lock()
@@ -106,9 +108,21 @@ func (e *Engine) tendIndexes() (busy bool) {
 			busy = true
 		}
 		p.mend()
+		items += p.idx.items
 		p.mu.Unlock()
 	}
 	return busy
+}
+
+// notePower keeps the level that memcached's hash table would have: it starts at 16, is raised where there are
+// half more items than buckets, and never falls.
+func (e *Engine) notePower(items uint64) {
+	const first = 16
+	power := max(e.power.Load(), first)
+	for items > 3<<(power-1) {
+		power++
+	}
+	e.power.Store(power)
 }
 
 // trimIndex takes a step towards a smaller index if much of it is empty. It reports whether it did

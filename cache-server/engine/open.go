@@ -57,6 +57,7 @@ type Engine struct {
 	// full tells that room was last asked for in vain and that nothing has gone since, where nothing is evicted:
 	// so that what is refused in one partition is not taken in the next.
 	full    atomic.Bool
+	power   atomic.Uint32 // see notePower
 	onEvict atomic.Pointer[func(key []byte, it *Item)]
 
 	// big lets one mutation at a time gather room from all partitions.
@@ -96,6 +97,7 @@ func Open(cfg Config) (*Engine, Report, error) {
 	}
 	e.claims.Store(1)
 	e.second.Store(e.realSecond())
+	e.notePower(0)
 	e.keeper.start(e)
 	e.verifier.start(e)
 	return e, report, nil

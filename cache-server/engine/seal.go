@@ -156,7 +156,7 @@ func (e *Engine) sealedHead() sealedHead {
 		Budget: e.pool.budget, Key: [2]uint64{e.key.a, e.key.b}, CAS: e.cas.Load(), Barrier: e.barrier.Load(),
 		FlushAt: e.flushAt.Load(), Epoch: e.epoch, Second: e.Now(), High: uint32(e.pool.high),
 		Returned: uint32(e.pool.returned), Used: e.pool.used,
-		Descriptors: e.arena.descriptorSum(e.pool.high), Classes: e.classes.sum(),
+		Descriptors: e.arena.descriptorSum(e.pool.high), Power: e.power.Load(), Classes: e.classes.sum(),
 	}
 }
 

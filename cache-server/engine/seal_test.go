@@ -197,7 +197,7 @@ func TestEventCountersBeginAnewAndStatesStay(t *testing.T) {
 	if report.Items != before.CurrItems {
 		t.Errorf("the report tells %d items, there are %d", report.Items, before.CurrItems)
 	}
-	want := Stats{CurrItems: before.CurrItems, Bytes: before.Bytes, LimitBytes: before.LimitBytes}
+	want := Stats{CurrItems: before.CurrItems, Bytes: before.Bytes, LimitBytes: before.LimitBytes, HashPower: 16}
 	got := e.Stats()
 	got.Unverified, got.MappedBytes = 0, 0
 	if got != want {

@@ -81,6 +81,7 @@ type sealedHead struct {
 	Returned    uint32
 	Used        int64
 	Descriptors uint32 // checksum
+	Power       uint32
 	Classes     uint32 // checksum of the bounds of the classes of sizes
 	IndexUnits  uint32 // how many numbers of index units follow the partitions
 }

@@ -7,6 +7,7 @@ package engine
 func (e *Engine) Stats() Stats {
 	var s Stats
 	s.LimitBytes, s.MappedBytes = e.pool.sizes()
+	s.HashPower = e.power.Load()
 	for i := range e.parts {
 		p := &e.parts[i]
 		p.mu.Lock()

@@ -223,7 +223,7 @@ func (s *Server) machineryStats() []stat {
 		{"time_in_listen_disabled_us", number(s.disabledUs.Load())},
 		{"threads", number(s.cfg.Settings.Threads)},
 		{"conn_yields", number(s.yields())},
-		{"hash_power_level", "0"},
+		{"hash_power_level", number(int64(e.HashPower))},
 		{"hash_bytes", "0"},
 		{"hash_is_expanding", "0"},
 		{"slab_reassign_rescues", "0"},
