@@ -75,9 +75,9 @@ func (b *bucket) ghosts() uint64       { return le.Uint64(b[2:]) }
 func (b *bucket) setGhosts(all uint64) { le.PutUint64(b[2:], all) }
 
 // slotRef is the item that a slot points to, or 0 if the slot is empty.
-func (a *arena) slotRef(s uint64) ref { return ref(s&(1<<a.refBits-1)) << a.grain }
+func (a *arena) slotRef(s uint64) ref { return ref(s&(1<<(a.refBits&63)-1)) << (a.grain & 63) }
 
-func (a *arena) slotTag(s uint64) uint64 { return s >> (a.refBits + freqBits) }
+func (a *arena) slotTag(s uint64) uint64 { return s >> ((a.refBits + freqBits) & 63) }
 
 // hashTag is the tag of a hash as slots keep it.
 func (a *arena) hashTag(h uint64) uint64 {
@@ -139,13 +139,14 @@ func (x *index) home(h uint64) uint64 {
 func (x *index) find(h uint64, key []byte) (place, *header) {
 	p := place{home: x.home(h)}
 	tag := x.a.hashTag(h)
+	shift := (x.a.refBits + freqBits) & 63 // for the compiler: never more
 	for p.at = p.home; ; p.at++ {
 		if x.a.lazy != nil {
 			x.a.verify(x.dir[p.at>>x.shift])
 		}
 		p.bucket = x.bucketAt(p.at)
 		for i := 1; i <= slotsPer; i++ {
-			if s := p.bucket.slot(i); s != 0 && x.a.slotTag(s) == tag {
+			if s := p.bucket.slot(i); s>>shift == tag && s != 0 {
 				hd := x.a.header(x.a.slotRef(s))
 				if string(hd.key()) == string(key) {
 					p.slot = i

@@ -10,14 +10,14 @@ package engine
 
 // Loads of the index in 1/100 of its slots.
 const (
-	loadSoft   = 88 // above it the index grows as soon as units are free
-	loadHard   = 97 // above it nothing is inserted before room was made
+	loadSoft   = 85 // above it the index grows as soon as units are free
+	loadHard   = 93 // above it nothing is inserted before room was made
 	loadLow    = 35 // below it the index shrinks
 	loadTarget = 60 // what shrinking aims at
 	// Where memory is short, items have more use of it than empty slots.
-	loadSoftShort   = 95
-	loadLowShort    = 86
-	loadTargetShort = 91
+	loadSoftShort   = 90
+	loadLowShort    = 80
+	loadTargetShort = 86
 	// growAhead is what the index grows by while memory is free: one in this many; less than one in growShare
 	// is not worth a sweep, or one in growShareShort where memory is short.
 	growAhead      = 4
