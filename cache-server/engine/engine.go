@@ -66,6 +66,8 @@ type Read struct {
 	Key []byte
 	// NoValue leaves the value out.
 	NoValue bool
+	// Plain lets the read win nothing: who reads has not asked for that.
+	Plain bool
 	// NoBump lets the read count neither as a use nor as a fetch.
 	NoBump bool
 	// UnlessCAS leaves the value out if HasUnlessCAS is set and the item's CAS is this one.
@@ -91,8 +93,6 @@ type Read struct {
 	// Hold, if it is not nil, takes a value of SnapshotSize bytes or more in place of a copy. What it
 	// held before is released.
 	Hold *Snapshot
-
-	plain bool // nobody wins
 }
 
 // ReadResult is the answer to a Read.

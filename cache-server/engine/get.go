@@ -32,7 +32,7 @@ func (e *Engine) Get(dst, key []byte) (value []byte, it Item, ok bool) {
 
 // GetAndTouch is Get that also sets the expiry, in the same step.
 func (e *Engine) GetAndTouch(dst, key []byte, expires int64) (value []byte, it Item, ok bool) {
-	value, res := e.Read(dst, &Read{Key: key, Touch: true, Expires: expires, plain: true})
+	value, res := e.Read(dst, &Read{Key: key, Touch: true, Expires: expires, Plain: true})
 	return value, res.Item, res.Hit
 }
 
@@ -136,7 +136,7 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 		p.setExpiry(rec, hd, r.Expires)
 		it.Expires = p.e.expires(hd.exp())
 	}
-	if !it.WinSent && !r.plain {
+	if !it.WinSent && !r.Plain {
 		expires := res.OldExpires
 		if r.RecacheTouched {
 			expires = it.Expires
@@ -148,7 +148,7 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 	}
 	c := p.classAt(hd)
 	c.GetHits++
-	if r.plain {
+	if r.Plain {
 		c.TouchHits++
 	}
 	if !r.NoBump {

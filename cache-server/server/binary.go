@@ -4,6 +4,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/memkeep/memkeep/cache-server/engine"
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
@@ -146,6 +148,13 @@ func (c *conn) binaryGet(r *protocol.Request) bool {
 // appendBinaryItem appends an item with its header to the replies. ok is false when there is no memory for it.
 // How much room the header takes is known before the value is read.
 func (c *conn) appendBinaryItem(r *protocol.Request, touches bool, deadline int64) (hit, ok bool) {
+	if item, held := c.hold(r.Key, touches, deadline); held {
+		base := len(c.ws.out)
+		c.ws.out = slices.Grow(c.ws.out, protocol.BinaryItemLen(r))[:base+protocol.BinaryItemLen(r)]
+		protocol.PutBinaryItem(c.ws.out[base:], r, item.Flags, item.Size, item.CAS)
+		c.placeHeld()
+		return true, true
+	}
 	out, base, item, hit, ok := c.readBehind(r.Key, protocol.BinaryItemLen(r), touches, deadline)
 	if !hit || !ok {
 		return hit, ok

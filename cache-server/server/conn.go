@@ -54,6 +54,7 @@ type conn struct {
 	// metaHeader is the length of the last header of a meta command's value.
 	metaHeader int
 	begun      bool      // something was executed
+	broken     bool      // a reply was cut: nothing more may be sent
 	queued     bool      // it is to have another turn
 	yielded    bool      // it has kept its workspace for that, which the budget knows of
 	ending     bool      // the loop is to close it
@@ -197,8 +198,11 @@ func (c *conn) giveUp() {
 func (c *conn) dropWorkspace() {
 	ws := c.ws
 	c.ws = nil
+	if ws == nil {
+		return
+	}
+	ws.held.Release() // if the connection has ended before it was sent
 	switch {
-	case ws == nil:
 	case !c.onLoop():
 		giveWorkspace(ws)
 	case c.l.ws == nil:

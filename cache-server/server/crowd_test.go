@@ -52,8 +52,8 @@ func TestACrowdOfSlowClientsIsBounded(t *testing.T) {
 	if allowed := int(f.transfer.limit/awaySize) + maxWaiters + 10; most > allowed {
 		t.Errorf("there were %d goroutines, allowed are %d", most, allowed)
 	}
-	// Both ends are in this process.
-	if allowed := f.transfer.limit + (readers+writers)*4<<10; grown > allowed {
+	// Both ends are in this process, and the allocator rounds what is kept of requests.
+	if allowed := f.transfer.limit*5/4 + (readers+writers)*5<<10; grown > allowed {
 		t.Errorf("the heap grew by %d bytes, allowed are %d", grown, allowed)
 	}
 	t.Logf("%d slow clients: %d goroutines, heap grew by %d KiB, budget used %d of %d KiB at most",

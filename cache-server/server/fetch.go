@@ -128,6 +128,16 @@ func (c *conn) read(dst, key []byte, touches bool, deadline int64) (out []byte, 
 // The header goes before the value but is known only after it was read. So room is left for a header as long
 // as the last one was, and the value is moved where that was wrong.
 func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hit, ok bool) {
+	if item, held := c.hold(key, touches, deadline); held {
+		if withCAS {
+			c.ws.out = protocol.AppendValueHeaderCAS(c.ws.out, key, item.Flags, item.Size, item.CAS)
+		} else {
+			c.ws.out = protocol.AppendValueHeader(c.ws.out, key, item.Flags, item.Size)
+		}
+		c.placeHeld()
+		c.ws.out = append(c.ws.out, "\r\n"...)
+		return true, true
+	}
 	out, base, item, hit, ok := c.readBehind(key, len("VALUE ")+len(key)+c.suffix, touches, deadline)
 	if !hit || !ok {
 		return hit, ok

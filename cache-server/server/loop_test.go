@@ -5,6 +5,7 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -179,6 +180,49 @@ func TestAConnectionIsSmall(t *testing.T) {
 	if size > 300 {
 		t.Errorf("a connection takes %d bytes, want at most 300", size)
 	}
+	if size := unsafe.Sizeof(workspace{}); size > workspaceSize {
+		t.Errorf("a workspace takes %d bytes, and is counted with %d", size, workspaceSize)
+	}
+}
+
+func TestLargeValuesAreSentAsTheyWereWhenTheyWereRead(t *testing.T) {
+	f := start(t, func(cfg *Config) { cfg.Loops = 2 })
+	const size, reads = 300_000, 200
+	version := func(i int) string { return strings.Repeat(string(rune('a'+i%26)), size) }
+	writer := f.dial(t)
+	send(t, writer, fmt.Sprintf("set k 0 0 %d\r\n%s\r\n", size, version(0)), "STORED\r\n")
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 1; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				send(t, writer, fmt.Sprintf("set k 0 0 %d\r\n%s\r\n", size, version(i)), "STORED\r\n")
+			}
+		}
+	}()
+	reader := f.dial(t)
+	go func() { _, _ = io.WriteString(reader, strings.Repeat("get k none k\r\n", reads)) }()
+	header := fmt.Sprintf("VALUE k 0 %d\r\n", size)
+	value := make([]byte, size)
+	for range reads {
+		for range 2 {
+			expect(t, reader, header)
+			if _, err := io.ReadFull(reader, value); err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(value), string(value[:1])); n != size {
+				t.Fatalf("a value is %d bytes of one version and %d of others", n, size-n)
+			}
+			expect(t, reader, "\r\n")
+		}
+		expect(t, reader, "END\r\n")
+	}
+	close(stop)
+	<-done
 }
 
 func TestConnectionsInheritTheirOptions(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // heapInUse is how much Go's heap and stacks take once garbage is collected.
 func heapInUse() int64 {
 	runtime.GC()
+	runtime.GC() // pools keep what they have for one more
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)

@@ -56,6 +56,34 @@ func receiveNow(fd int, buf []byte) (int, syscall.Errno) {
 	}
 }
 
+// maxPieces is how many pieces sendPieces takes.
+const maxPieces = 16
+
+// sendPieces writes what a socket takes of several pieces, without waiting.
+func sendPieces(fd int, pieces [][]byte) (int, syscall.Errno) {
+	var vec [maxPieces]unix.Iovec
+	n := 0
+	for _, piece := range pieces {
+		if len(piece) > 0 && n < maxPieces {
+			vec[n].Base = unsafe.SliceData(piece)
+			vec[n].SetLen(len(piece))
+			n++
+		}
+	}
+	msg := unix.Msghdr{Iov: &vec[0]}
+	msg.SetIovlen(n)
+	for {
+		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0, 0)
+		if errno == 0 {
+			return int(sent), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
 // sendNow writes what a socket takes, without waiting: EAGAIN means nothing.
 func sendNow(fd int, buf []byte) (int, syscall.Errno) {
 	if len(buf) == 0 {

@@ -17,27 +17,39 @@ import (
 // flush sends the gathered replies and returns when the kernel has them all. False means that the connection
 // is lost. Where it has to wait for the client, the connection leaves its loop.
 func (c *conn) flush() bool {
-	ws := c.ws
-	out := ws.out
-	ws.tally[bytesWritten] += uint64(len(out))
-	c.publish() // before the client can know
-	ok := true
-	if len(out) > 0 {
-		c.left -= flushWork
-		n, err := c.writeNow(out)
-		switch {
-		case err != nil:
-			ok = false
-		case n < len(out):
-			ok = c.writeSlowly(out[n:])
-		}
-		ws.out = ws.output[:0]
+	if c.broken {
+		return false // what follows a reply that was cut must not be taken for the rest of it
 	}
+	ws := c.ws
+	var ok bool
+	if ws.held.Size() > 0 {
+		ok = c.sendHeld()
+	} else {
+		ok = c.sendOut()
+	}
+	ws.out = ws.output[:0]
 	if c.outHeld != 0 {
 		c.s.transfer.give(c.outHeld)
 		c.outHeld = 0
 	}
+	c.broken = !ok
 	return ok
+}
+
+// sendOut sends the gathered replies.
+func (c *conn) sendOut() bool {
+	out := c.ws.out
+	c.ws.tally[bytesWritten] += uint64(len(out))
+	c.publish() // before the client can know
+	if len(out) == 0 {
+		return true
+	}
+	c.left -= flushWork
+	n, err := c.writeNow(out)
+	if err != nil {
+		return false
+	}
+	return n == len(out) || c.writeSlowly(out[n:])
 }
 
 // writeNow writes what the kernel takes at once.

@@ -18,8 +18,8 @@ const (
 	flushAt = bufferSize
 	// outputSize leaves room behind flushAt for a value of common size.
 	outputSize = flushAt + 4<<10
-	// workspaceSize is about what a workspace takes.
-	workspaceSize = bufferSize + outputSize + 2<<10
+	// workspaceSize is what a workspace takes, as Go's allocator rounds it.
+	workspaceSize = bufferSize + outputSize + 4<<10
 )
 
 // workspace is what a connection needs while it works, and gives back while it waits.
@@ -29,6 +29,8 @@ type workspace struct {
 	tally    tally
 	request  protocol.Request
 	mutation engine.Mutation
+	held     engine.Snapshot              // a large value on its way out
+	heldAt   int                          // where it stands in out
 	key      [protocol.MaxKeyLen]byte     // decoded from base64
 	header   [protocol.MaxMetaHeader]byte // goes before a value
 	input    [bufferSize]byte
@@ -46,6 +48,7 @@ func takeWorkspace() *workspace {
 
 // giveWorkspace returns ws to the pool without the pointers to larger buffers that it may have held.
 func giveWorkspace(ws *workspace) {
+	ws.held.Release()
 	ws.in, ws.out = nil, nil
 	ws.request = protocol.Request{}
 	ws.mutation = engine.Mutation{}
