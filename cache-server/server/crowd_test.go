@@ -46,6 +46,9 @@ func TestACrowdOfSlowClientsIsBounded(t *testing.T) {
 	}
 	send(t, f.dial(t), "version\r\n", "VERSION 1.6.45\r\n")
 	grown := heapInUse() - before
+	for range 5 { // what was read and found no room is garbage, of which there may be some at any moment
+		grown = min(grown, heapInUse()-before)
+	}
 	if got := f.transfer.peak.Load(); got > f.transfer.limit {
 		t.Errorf("the budget of %d bytes was overdrawn: %d", f.transfer.limit, got)
 	}
