@@ -14,6 +14,9 @@ import (
 // awaySize is about what the goroutine of a connection that waits takes beside its buffers.
 const awaySize = 10 << 10
 
+// largeShare is what a connection takes of the budget beside a large reply, so that it may wait for its client.
+const largeShare = workspaceSize + awaySize
+
 // maxWaiters is how many connections may wait for memory at once that have none to wait with.
 const maxWaiters = 64
 

@@ -191,7 +191,7 @@ func (c *conn) readBehind(key []byte, header int, touches bool, deadline int64,
 
 // holdOutput takes from the budget what a connection with an output buffer of n bytes holds.
 func (c *conn) holdOutput(n int) bool {
-	need := int64(n + workspaceSize)
+	need := int64(n) + largeShare
 	if need <= c.outHeld {
 		return true
 	}
@@ -219,7 +219,7 @@ func largeRoom(size int) int {
 // roomFor waits for memory for a value of the given size. The replies before it have been sent.
 func (c *conn) roomFor(size int) bool {
 	room := largeRoom(size)
-	need := int64(room + workspaceSize)
+	need := int64(room) + largeShare
 	if !c.awaitMemory(need) {
 		return false
 	}

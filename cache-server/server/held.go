@@ -25,6 +25,12 @@ func (c *conn) hold(key []byte, touches bool, deadline int64) (engine.Item, bool
 	if c.ws.held.Size() > 0 && !c.flush() {
 		return engine.Item{}, false
 	}
+	if c.outHeld < largeShare {
+		if !c.awaitMemory(largeShare - c.outHeld) {
+			return engine.Item{}, false
+		}
+		c.outHeld = largeShare
+	}
 	r := engine.Read{Key: key, Touch: touches, Expires: deadline, Plain: true, Hold: &c.ws.held}
 	_, res := c.s.engine.Read(nil, &r)
 	if res.Held {
@@ -67,14 +73,8 @@ func (c *conn) sendAll(pieces [][]byte) bool {
 	if len(pieces) == 0 {
 		return true
 	}
-	if !c.s.transfer.try(workspaceSize) {
-		c.closing(reasonSlowReader)
-		return false
-	}
-	defer c.s.transfer.give(workspaceSize)
-	if !c.leave() {
-		c.closing(reasonSlowReader)
-		return false
+	if c.onLoop() {
+		c.leaveWith(0) // hold has taken what that needs
 	}
 	left := 0
 	for _, piece := range pieces {

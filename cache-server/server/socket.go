@@ -69,15 +69,14 @@ func (c *conn) writeNow(out []byte) (n int, err error) {
 // do not.
 func (c *conn) writeSlowly(out []byte) bool {
 	if c.outHeld == 0 { // else it was counted with the large reply
-		if !c.s.transfer.try(workspaceSize) {
+		if !c.s.transfer.try(largeShare) {
 			c.closing(reasonSlowReader)
 			return false
 		}
-		defer c.s.transfer.give(workspaceSize)
+		defer c.s.transfer.give(largeShare)
 	}
-	if !c.leave() {
-		c.closing(reasonSlowReader)
-		return false
+	if c.onLoop() {
+		c.leaveWith(0)
 	}
 	err := c.writeBy(out, time.Now().Add(c.patience(len(out))))
 	if isTimeout(err) {
