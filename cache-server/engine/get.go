@@ -148,7 +148,7 @@ func (p *partition) read(dst []byte, r *Read, at place, hd *header, now int64) (
 	}
 	c := p.classAt(hd)
 	c.GetHits++
-	if r.Plain {
+	if r.Plain && r.Touch {
 		c.TouchHits++
 	}
 	if !r.NoBump {
