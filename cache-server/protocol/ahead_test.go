@@ -56,7 +56,8 @@ func TestNextKeys(t *testing.T) {
 func FuzzNextKeys(f *testing.F) {
 	f.Add([]byte("set a 0 0 7\r\nget b\r\n\r\nget c\r\n"), false)
 	f.Add([]byte("ms a 4294967295\r\nmg b v\r\n"), false)
-	f.Add([]byte("\x80\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00a"), true)
+	f.Add([]byte("\x80\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"+
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00a"), true)
 	f.Fuzz(func(t *testing.T, in []byte, isBinary bool) {
 		var keys [4][]byte
 		n, looked := NextKeys(in, isBinary, keys[:])

@@ -93,10 +93,10 @@ func parseOptions(args []string, stdout, stderr io.Writer) (*options, error) {
 	set.Var(&more, "peer", "[NAME=]`path` of one more memcached to compare with; may be repeated")
 	set.StringVar(&o.strace, "strace", debian("strace"),
 		"`path` of strace, which counts system calls; empty leaves that out")
-	set.StringVar(&o.density, "density", "bin/density", "`path` of test/bench/density, which measures the memory of items;\n"+
-		"left out with -quick, and where empty")
-	set.StringVar(&o.hitratio, "hitratio", "bin/hitratio", "`path` of test/bench/hitratio, which counts misses at equal memory;\n"+
-		"left out with -quick, and where empty")
+	set.StringVar(&o.density, "density", "bin/density",
+		"`path` of test/bench/density, which measures the memory of items;\nleft out with -quick, and where empty")
+	set.StringVar(&o.hitratio, "hitratio", "bin/hitratio",
+		"`path` of test/bench/hitratio, which counts misses at equal memory;\nleft out with -quick, and where empty")
 	set.BoolVar(&o.quick, "quick", false, "about two minutes: fewer and shorter rounds, the main scenarios alone")
 	set.IntVar(&o.rounds, "rounds", 0, "how many rounds; 0 is 5, and 3 with -quick")
 	set.DurationVar(&o.unit, "time", 0,

@@ -62,10 +62,12 @@ func Run(ctx context.Context, addr netip.AddrPort, w *Workload, s Spell) (*Resul
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ends := make(chan error, len(drivers))
-	for i, d := range drivers {
-		go func() { ends <- d.run(s.CPUs[i], s.Realtime) }()
+	start := func() {
+		for i, d := range drivers {
+			go func() { ends <- d.run(s.CPUs[i], s.Realtime) }()
+		}
 	}
-	r, err := measure(ctx, drivers, s, ends)
+	r, err := measure(ctx, drivers, s, start, ends)
 	for _, d := range drivers {
 		d.stop.Store(true)
 	}
@@ -117,8 +119,9 @@ func sockaddr(addr netip.AddrPort) unix.Sockaddr {
 }
 
 // measure waits for the warm-up, counts, and returns the difference. A driver's end puts its error back for Run.
-func measure(ctx context.Context, drivers []*driver, s Spell, ends chan error) (*Result, error) {
+func measure(ctx context.Context, drivers []*driver, s Spell, start func(), ends chan error) (*Result, error) {
 	if s.Warmup > 0 {
+		start()
 		if err := pause(ctx, s.Warmup, ends, len(drivers)); err != nil {
 			return nil, err
 		}
@@ -127,6 +130,9 @@ func measure(ctx context.Context, drivers []*driver, s Spell, ends chan error) (
 		d.recording.Store(true)
 	}
 	before, err := observe(drivers, s)
+	if s.Warmup == 0 {
+		start() // a short sequence must not begin before it is counted
+	}
 	if err != nil {
 		return nil, err
 	}

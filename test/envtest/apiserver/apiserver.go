@@ -30,15 +30,16 @@ func Start(root string, more ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Environment: &envtest.Environment{
+	env := &envtest.Environment{
 		BinaryAssetsDirectory: bin,
 		CRDDirectoryPaths:     []string{filepath.Join(root, "config/crd/bases")},
 		ErrorIfCRDPathMissing: true,
-	}}
-	if s.Client, err = s.Environment.Start(); err != nil {
+	}
+	config, err := env.Start()
+	if err != nil {
 		return nil, fmt.Errorf("start API server: %w", err)
 	}
-	return s, nil
+	return &Server{Environment: env, Client: config}, nil
 }
 
 // Program is the path of a program that lies beside the API server.
