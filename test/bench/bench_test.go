@@ -136,7 +136,7 @@ func TestSmoke(t *testing.T) {
 	}
 	var out, log bytes.Buffer
 	code := run(t.Context(), []string{
-		"-server", mine, "-memcached", memcached, "-peer", "again=" + memcached, "-rounds", "2", "-time", "40ms",
+		"-server", mine, "-memcached", memcached, "-peer", "again=" + memcached, "-rounds", "2", "-time", "250ms",
 		"-keys", "2000", "-run", "^(get90-d1|multiget-16|set-d60|open-60)$", "-o", "json",
 	}, &out, &log)
 	if code != 0 {
