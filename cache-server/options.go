@@ -202,11 +202,14 @@ func automove(e *extended, value string) error {
 }
 
 func chunkMax(e *extended, value string) error {
-	n, err := within(value, bounds{1, 1 << 10})
+	n, err := within(value, bounds{1, 1 << 20})
 	if err != nil {
 		return err
 	}
-	e.chunkMax = n << 10
+	if n <= 1<<10 {
+		n <<= 10 // 1.6.45 counts kibibytes and takes no more of them; older releases count bytes
+	}
+	e.chunkMax = n
 	return nil
 }
 

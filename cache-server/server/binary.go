@@ -65,6 +65,9 @@ func (c *conn) binaryRequest(in []byte) (complete, proceed bool) {
 		return true, false
 	}
 	c.begun = true
+	if c.s.cfg.DisableCAS {
+		r.CAS = 0
+	}
 	if r.Command.IsStore() {
 		return c.store(r, n)
 	}
@@ -84,8 +87,16 @@ func (c *conn) binaryError(r *protocol.Request, status protocol.Status) {
 // binaryOK answers what went well, unless the client wants to hear of failures alone.
 func (c *conn) binaryOK(r *protocol.Request, cas uint64) {
 	if !r.NoReply {
-		c.ws.out = protocol.AppendBinaryOK(c.ws.out, r, cas)
+		c.ws.out = protocol.AppendBinaryOK(c.ws.out, r, c.shownCAS(cas))
 	}
+}
+
+// shownCAS is what replies tell of a CAS.
+func (c *conn) shownCAS(cas uint64) uint64 {
+	if c.s.cfg.DisableCAS {
+		return 0
+	}
+	return cas
 }
 
 // binaryCommand executes a request that takes nothing behind its key. False means that the connection is to
@@ -176,7 +187,7 @@ func (c *conn) binaryTouch(r *protocol.Request) {
 		c.ws.out = protocol.AppendBinaryMiss(c.ws.out, r)
 		return
 	}
-	c.ws.out = protocol.AppendBinaryTouched(c.ws.out, r, result.Item.Flags, result.CAS)
+	c.ws.out = protocol.AppendBinaryTouched(c.ws.out, r, result.Item.Flags, c.shownCAS(result.CAS))
 }
 
 func (c *conn) binaryArithmetic(r *protocol.Request) {
@@ -197,7 +208,7 @@ func (c *conn) binaryArithmetic(r *protocol.Request) {
 			c.ws.tally[hits]++
 		}
 		if !r.NoReply {
-			c.ws.out = protocol.AppendBinaryNumber(c.ws.out, r, result.Number, result.CAS)
+			c.ws.out = protocol.AppendBinaryNumber(c.ws.out, r, result.Number, c.shownCAS(result.CAS))
 		}
 	case engine.NotFound:
 		c.ws.tally[misses]++

@@ -32,7 +32,7 @@ func (c *conn) binaryStats(r *protocol.Request) {
 	case key == "slabs":
 		c.appendBinaryStats(r, c.s.slabStats())
 	case key == "sizes":
-		c.appendBinaryStats(r, []stat{{"sizes_status", "disabled"}})
+		c.appendBinaryStats(r, c.s.sizeStats())
 	default:
 		c.binaryError(r, protocol.StatusNotFound)
 	}

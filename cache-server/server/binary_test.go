@@ -353,3 +353,16 @@ func TestBinaryGetsAndSetsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations", allocations)
 	}
 }
+
+func TestBinaryRepliesTellNoCASWhereItIsOff(t *testing.T) {
+	f := start(t, func(cfg *Config) { cfg.DisableCAS = true })
+	conn := f.dial(t)
+	another := set("k", "1")
+	another.cas = 1 << 40
+	for _, p := range []packet{another, get("k"), arith(protocol.OpIncrement, "k", 1, 0, 0),
+		{op: protocol.OpTouch, key: "k", extras: u32(0)}} {
+		if got := exchange(t, conn, p); got.status != protocol.StatusOK || got.cas != 0 {
+			t.Errorf("%v: got %v with CAS %d", p, got, got.cas)
+		}
+	}
+}
