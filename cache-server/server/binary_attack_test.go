@@ -104,6 +104,20 @@ func TestAttacksOfThePast(t *testing.T) {
 	}
 }
 
+func TestTheLargestBodyIsRefusedAtOnce(t *testing.T) {
+	f := start(t, nil)
+	for _, body := range []uint32{1<<30 - 1, 1 << 30} {
+		conn := f.dial(t)
+		_, _ = io.WriteString(conn, lie(protocol.OpSetQ, 3, 8, body, strings.Repeat("\x00", 8)+"key"))
+		if got, err := readPacket(conn); err != nil || got.status != protocol.StatusTooLarge {
+			t.Errorf("%d bytes: got %v, %v", body, got, err)
+		}
+		if used := f.transfer.used.Load(); used != 0 {
+			t.Errorf("%d bytes of the budget are held for a value that is thrown away", used)
+		}
+	}
+}
+
 func TestAnnouncedBinarySizesCostNothingUntilTheyCome(t *testing.T) {
 	const clients = 40
 	f := start(t, func(cfg *Config) { cfg.Timeouts = Timeouts{Stall: 200 * time.Millisecond} })

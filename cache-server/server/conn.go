@@ -275,7 +275,9 @@ func (c *conn) hurry(on bool, size int) {
 func (c *conn) moveRest(room int, pending []byte) bool {
 	if len(pending) > maxGetLine || !c.s.transfer.try(int64(room)) {
 		c.closing(reasonNoMemory)
-		_, _ = c.writeNow([]byte(protocol.ReplyReadMemory))
+		if !c.binary {
+			_, _ = c.writeNow([]byte(protocol.ReplyReadMemory))
+		}
 		return false
 	}
 	rest := append(make([]byte, 0, room), pending...)
