@@ -81,7 +81,7 @@ func TestAStormOfConnections(t *testing.T) {
 					t.Errorf("dial: %v", err)
 					return
 				}
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 				_, _ = io.WriteString(conn, "version\r\nquit\r\n")
 				if got, err := io.ReadAll(conn); string(got) != "VERSION 1.6.45\r\n" &&
 					string(got) != "ERROR Too many open connections\r\n" {
@@ -225,7 +225,7 @@ func TestUNIXSocketsAreServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	value := strings.Repeat("v", 500_000)
 	send(t, conn, "set k 0 0 500000\r\n"+value+"\r\nget k\r\n", "STORED\r\nVALUE k 0 500000\r\n"+value+"\r\nEND\r\n")
 	_, _ = io.WriteString(conn, "stats conns\r\n")
@@ -263,7 +263,7 @@ func TestConnectionsWithoutDescriptorsAreServed(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 		return conn
 	}
 	value := strings.Repeat("v", 500_000)

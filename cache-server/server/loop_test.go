@@ -73,7 +73,7 @@ func (b *bench) connect(t testing.TB) net.Conn {
 		t.Fatalf("make a connection: %v", err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	_ = client.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(60 * time.Second))
 	b.admit(fds[0], nil, false)
 	return client
 }

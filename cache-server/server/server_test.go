@@ -113,7 +113,7 @@ func TestOwnAddressIsRefused(t *testing.T) {
 		t.Fatalf("dial from another address: %v", err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	send(t, conn, "version\r\n", "VERSION 1.6.45\r\n")
 }
 
