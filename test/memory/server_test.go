@@ -178,7 +178,11 @@ func (p *pod) survived(t *testing.T) {
 	if met != 0 || killed != 0 {
 		t.Errorf("the limit was met %d times, %d processes were killed", met, killed)
 	}
-	if total <= 0 || total+tcp >= p.limit {
-		t.Errorf("the peak of %d and %d bytes is not below the limit of %d", total, tcp, p.limit)
+	if total <= 0 || total >= p.limit {
+		t.Errorf("the peak of %d bytes is not below the limit of %d", total, p.limit)
+	}
+	// The two peaks need not be of one moment, so their sum may say a little too much.
+	if most := p.limit + p.limit/16; total+tcp >= most {
+		t.Errorf("the peak of %d bytes and %d of TCP's buffers are not below %d", total, tcp, most)
 	}
 }
