@@ -177,7 +177,7 @@ func (c *conn) readBehind(key []byte, header int, touches bool, deadline int64,
 	if cap(out) > outputSize && !c.holdOutput(cap(out)) {
 		ws.out = before
 		c.large = item.Size // from now on room is made first
-		out = nil           // what was just read must not stay while others are waited for
+		out = nil           //nolint:ineffassign // what was just read must not stay while others are waited for
 		if out, item, hit, ok = c.readLater(key, item.Size, header, touches, deadline); !hit || !ok {
 			return nil, 0, item, hit, ok
 		}

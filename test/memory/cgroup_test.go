@@ -39,7 +39,7 @@ func newGroup(t *testing.T, limit int64) *group {
 		t.Skipf("the memory controller cannot be enabled: %v", err)
 	}
 	g.dir = filepath.Join(g.dir, fmt.Sprintf("memkeep-test-%d-%d", os.Getpid(), time.Now().UnixNano()))
-	if err := os.Mkdir(g.dir, 0o755); err != nil {
+	if err := os.Mkdir(g.dir, 0o750); err != nil {
 		t.Skipf("no cgroup can be made: %v", err)
 	}
 	t.Cleanup(func() {
