@@ -22,8 +22,8 @@ import (
 const notThere = 77
 
 // everyStep is what a client does unless it is said that it cannot.
-var everyStep = []string{"set and get", "add", "replace", "append and prepend", "cas", "incr and decr", "touch", "delete",
-	"many keys", "flags", "large value", "any bytes", "expiry"}
+var everyStep = []string{"set and get", "add", "replace", "append and prepend", "cas", "incr and decr", "touch",
+	"delete", "many keys", "flags", "large value", "any bytes", "expiry"}
 
 // scripted are the clients that have a script.
 var scripted = []struct {
