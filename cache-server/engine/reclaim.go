@@ -208,8 +208,13 @@ func (p *partition) evict(at place) {
 	p.removeItem(at)
 }
 
+// moveTo takes room for a record that moves. It returns 0 where a segment would have to be opened and there
+// is no unit left for it: emptying segments whose units are pinned makes none free.
 func (p *partition) moveTo(q int, size uint32) ref {
 	if p.room(q) < size {
+		if p.spares == 0 && !p.fetch() {
+			return 0
+		}
 		p.drain.opened = true
 	}
 	return p.append(q, size)
