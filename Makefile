@@ -7,6 +7,7 @@ SHELL := /bin/bash
 CLUSTER        ?= dev
 IMAGE_REGISTRY ?= memkeep.io
 FUZZTIME       ?= 30s
+RACE_COMMANDS  ?= 20000
 SOAK_COMMANDS  ?= 4000000
 BENCH_FLAGS    ?=
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
@@ -100,7 +101,7 @@ test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real AP
 
 .PHONY: test-race
 test-race: test-deps ## The cache server and the pure rooms under the race detector.
-	CGO_ENABLED=1 go test -count=1 -race -timeout 15m $(RACE)
+	MEMKEEP_DIFF_COMMANDS=$(RACE_COMMANDS) CGO_ENABLED=1 go test -count=1 -race -timeout 15m $(RACE)
 
 .PHONY: test-clients
 test-clients: ## Real clients in six languages, text, binary and meta, against our binary and against memcached.
