@@ -35,6 +35,9 @@ func FuzzConnection(f *testing.F) {
 		"ms k 9999 y\r\nabc",
 		"ms Zm9v 5 b ME E9\r\nhello\r\nmg Zm9v b k v C9 N0 T1 R2\r\nms k 2\r\nabcd\r\n",
 		"mg k v v\r\nms k -1\r\n", "ms k 900 q\r\nhel",
+		strings.Repeat(" ", 2000) + "\r\n\r\n\n   \n", "mg ==== b v\r\nme = b\r\nms  2\r\nhi\r\n",
+		"lru_crawler metadump all\r\n", "lru_crawler mgdump hash\r\nmn\r\n",
+		request(get("k").with(protocol.OpGetQ), get("k").with(protocol.OpGetKQ), noop),
 		"flush_all\r\nverbosity 1\r\ncache_memlimit 9\r\n", "append k 0 0 0\r\n\r\nprepend k 0 0 1\r\nx\r\n",
 	} {
 		f.Add([]byte(seed), uint8(3))

@@ -5,7 +5,9 @@ package differential
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +16,7 @@ import (
 // sameCases are conversations that random streams seldom or never hold. Both sides must say the same.
 var sameCases = []struct {
 	name string
-	// steps are sent one by one with a short pause, a step "wait" is a pause of 2.2 s.
+	// steps are sent one by one with a short pause, a step "wait" is a pause of 2.2 s. {now+5} becomes a Unix time.
 	steps []string
 }{
 	{"a number that becomes shorter is padded with spaces", []string{
@@ -29,6 +31,9 @@ var sameCases = []struct {
 		"set n 0 0 3\r\n5 x\r\n", "incr n 1\r\n", "get n\r\n", "set n 0 0 2\r\n5x\r\n", "incr n 1\r\n"}},
 	{"items expire after relative times", []string{
 		"set e 0 3 1\r\nx\r\n", "get e\r\n", "wait", "wait", "get e\r\n", "add e 0 0 1\r\ny\r\n", "get e\r\n"}},
+	{"items expire at points in time, which no clock shows exactly", []string{
+		"set e 0 {now+5} 1\r\nx\r\n", "ms f 1 T{now+5}\r\ny\r\n", "set g 0 {now-1} 1\r\nz\r\n", "get e f g\r\n",
+		"touch e {now+100}\r\n", "wait", "wait", "wait", "wait", "get e f g\r\n", "gat {now-5} e\r\n", "get e\r\n"}},
 	{"touch and gat change when an item expires", []string{
 		"set e 0 3 1\r\nx\r\n", "touch e 100\r\n", "set f 0 100 1\r\ny\r\n", "gat 3 f\r\n", "wait", "wait",
 		"get e\r\n", "get f\r\n"}},
@@ -67,6 +72,8 @@ var sameCases = []struct {
 	{"a stats word that nobody knows is an error", []string{"stats foo\r\n", "stats foo bar\r\n"}},
 }
 
+var unixTimes = regexp.MustCompile(`\{now([+-][0-9]+)\}`)
+
 // talk has a conversation with one side.
 func talk(addr string, steps []string) ([]byte, error) {
 	const pause, wait = 30 * time.Millisecond, 2200 * time.Millisecond
@@ -78,7 +85,10 @@ func talk(addr string, steps []string) ([]byte, error) {
 			}
 			continue
 		}
-		pieces = append(pieces, []byte(step))
+		pieces = append(pieces, unixTimes.ReplaceAllFunc([]byte(step), func(found []byte) []byte {
+			seconds, _ := strconv.ParseInt(string(unixTimes.FindSubmatch(found)[1]), 10, 64)
+			return strconv.AppendInt(nil, time.Now().Unix()+seconds, 10)
+		}))
 	}
 	return converse(addr, append(pieces, []byte("quit\r\n")), pause, 2*time.Second)
 }
