@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,7 @@ func FuzzConnection(f *testing.F) {
 		strings.Repeat(" ", 2000) + "\r\n\r\n\n   \n", "mg ==== b v\r\nme = b\r\nms  2\r\nhi\r\n",
 		"lru_crawler metadump all\r\n", "lru_crawler mgdump hash\r\nmn\r\n",
 		request(get("k").with(protocol.OpGetQ), get("k").with(protocol.OpGetKQ), noop),
+		"watch fetchers\r\nget k\r\n",
 		"flush_all\r\nverbosity 1\r\ncache_memlimit 9\r\n", "append k 0 0 0\r\n\r\nprepend k 0 0 1\r\nx\r\n",
 	} {
 		f.Add([]byte(seed), uint8(3))
@@ -46,8 +48,10 @@ func FuzzConnection(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	// A watcher is sent lines until its client goes away; its tests are in watch_test.go.
+	admin := slices.DeleteFunc(slices.Clone(AllAdminCommands), func(c AdminCommand) bool { return c == AdminWatch })
 	srv, err := New(Config{
-		Engine: e, MaxItemSize: engine.MinItemSize, MaxConnections: 8, AdminCommands: AllAdminCommands,
+		Engine: e, MaxItemSize: engine.MinItemSize, MaxConnections: 8, AdminCommands: admin,
 		Version: "1.6.45", Logger: slog.New(slog.DiscardHandler), MaxBudget: 16 << 20,
 	})
 	if err != nil {
