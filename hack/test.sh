@@ -43,6 +43,7 @@ lane race test-race
 lane clients test-clients
 lane fuzz test-fuzz
 lane memory test-memory
+lane conformance test-conformance
 lane arm64 test-arm64
 lane image test-image
 lane cluster cluster-up

@@ -100,9 +100,9 @@ func parseGet(name, rest []byte, r *Request) bool {
 }
 
 // parseStore reads <command> <key> <flags> <exptime> <bytes> [<cas>] [noreply], of n words without noreply.
-// Any last word is taken in the place of noreply, as in memcached.
+// Any last word is taken in the place of noreply, as in memcached. A cas without a number is known to be one.
 func parseStore(w *words, r *Request, command Command, n int) {
-	if w.n != n && w.n != n+1 {
+	if w.n != n && w.n != n+1 && (command != Cas || w.n != n-1) {
 		r.fail(problemError)
 		return
 	}
@@ -112,17 +112,20 @@ func parseStore(w *words, r *Request, command Command, n int) {
 	exptime, ok2 := parseInt32(w.word[3])
 	size, ok3 := parseInt32(w.word[4])
 	const maxSize = 1<<31 - 1 - 2
-	if len(r.Key) > MaxKeyLen || !ok1 || !ok2 || !ok3 || size < 0 || size > maxSize {
+	ok := ok1 && ok2 && len(r.Key) <= MaxKeyLen
+	if command == Cas {
+		cas, isNumber := ParseUint64(w.word[5])
+		r.CAS, ok = cas, ok && isNumber && w.n >= n
+	}
+	switch {
+	case !ok3 || size < 0 || size > maxSize:
 		r.fail(problemFormat)
 		return
-	}
-	if command == Cas {
-		cas, ok := ParseUint64(w.word[5])
-		if !ok {
-			r.fail(problemFormat)
-			return
-		}
-		r.CAS = cas
+	case !ok:
+		// What follows is a value all the same, and nobody must execute it.
+		r.fail(problemFormat)
+		r.Swallow = int(size) + 2
+		return
 	}
 	r.Command, r.Flags, r.Exptime, r.Size = command, flags, exptime, int(size)
 }

@@ -61,6 +61,20 @@ func TestParseReadsWellFormedRequests(t *testing.T) {
 	}
 }
 
+func TestParseTellsTheValueOfARefusedStore(t *testing.T) {
+	for line, want := range map[string]int{
+		"set k x 0 5": 7, "set k 0 x 5": 7, "set " + strings.Repeat("k", MaxKeyLen+1) + " 0 0 5": 7, "cas k 0 0 5": 7,
+		"cas k 0 0 5 x": 7, "cas k 0 0 5 noreply": 7, "set k 4294967296 0 0": 2, "set k 0 0 x": 0, "set k 0 0 -1": 0,
+		"set k 0 0": 0, "set k x 0 2147483646": 0,
+	} {
+		var r Request
+		Parse([]byte(line), &r)
+		if r.Problem == "" || r.Swallow != want || r.Command.IsStore() {
+			t.Errorf("%.30s: %q and %d bytes to be thrown away, want %d", line, r.Problem, r.Swallow, want)
+		}
+	}
+}
+
 func TestParseSaysWhatIsWrong(t *testing.T) {
 	long := strings.Repeat("l", MaxKeyLen+1)
 	for line, want := range map[string]string{
@@ -81,7 +95,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		"set k 0 0 -1":                      problemFormat,
 		"set k 0 0 2147483646":              problemFormat,
 		"set k 0 0 99999999999999999999999": problemFormat,
-		"cas k 0 0 1":                       problemError,
+		"cas k 0 0 1":                       problemFormat,
 		"cas k 0 0 1 -1":                    problemFormat,
 		"incr k":                            problemError,
 		"incr k x":                          problemDelta,

@@ -48,7 +48,7 @@ func FuzzConnection(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	// A watcher is sent lines until its client goes away; its tests are in watch_test.go.
+	// A watcher is sent lines until its client goes away.
 	admin := slices.DeleteFunc(slices.Clone(AllAdminCommands), func(c AdminCommand) bool { return c == AdminWatch })
 	srv, err := New(Config{
 		Engine: e, MaxItemSize: engine.MinItemSize, MaxConnections: 8, AdminCommands: admin,

@@ -5,6 +5,7 @@ package differential
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -68,14 +69,29 @@ func (g *generator) store() {
 	if verb == "append" || verb == "prepend" {
 		key = g.textKey()
 	}
-	g.emit("%s %s %s %s %s%s%s%s%s", verb, key, g.flags(), g.exptime(), size, g.noreply(), g.end(), value, end)
+	flags, exptime := g.flags(), g.exptime()
+	if !g.whole(key, flags, exptime) {
+		size = "x" // else the value is thrown away, unless by 1.6.18
+	}
+	g.emit("%s %s %s %s %s%s%s%s%s", verb, key, flags, exptime, size, g.noreply(), g.end(), value, end)
 }
 
 // compareAndSwap uses a number that the server gave out before this conversation, which may be stale by now.
 func (g *generator) compareAndSwap() {
 	key, value := g.shortKey(), g.value()
-	g.emit("cas %s %s %s %d %d%s%s%s\r\n", key, g.flags(), g.exptime(), len(value), g.cas(key), g.noreply(), g.end(),
-		value)
+	flags, exptime, size := g.flags(), g.exptime(), strconv.Itoa(len(value))
+	if !g.whole(key, flags, exptime) {
+		size = "x"
+		exptime = cmp.Or(exptime, "x") // a word less would be a cas without a number
+	}
+	g.emit("cas %s %s %s %s %d%s%s%s\r\n", key, flags, exptime, size, g.cas(key), g.noreply(), g.end(), value)
+}
+
+// whole tells whether nothing is wrong with the words of a store before its size. To a 1.6.45 all of them will do.
+func (g *generator) whole(key, flags, exptime string) bool {
+	_, flagsErr := strconv.ParseUint(flags, 10, 32)
+	_, exptimeErr := strconv.ParseInt(exptime, 10, 32)
+	return g.newer || len(key) <= 250 && flagsErr == nil && exptimeErr == nil
 }
 
 func (g *generator) fetch() {
@@ -128,7 +144,7 @@ func (g *generator) broken() {
 	case 2:
 		g.emit("get %s\x00hidden\r\n", g.fetchKey())
 	case 3:
-		g.emit("%s\r\n", pick(g, "get", "gets", "gat", "gat 0", "set", "set a", "set a 0", "set a 0 0", "cas a 0 0 1",
+		g.emit("%s\r\n", pick(g, "get", "gets", "gat", "gat 0", "set", "set a", "set a 0", "set a 0 0",
 			"incr", "incr a", "touch", "touch a", "delete", "append", "SET a 0 0 1", "getx a", "ge", "quitx"))
 	case 4:
 		g.emit("%s\r\n", bytes.Repeat([]byte("word "), g.rng.IntN(60)))
