@@ -4,7 +4,6 @@
 package engine
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,10 @@ const (
 	// there are fewer, the next walk waits twice as long, up to 2^mostPatience seconds.
 	walkShare    = 8
 	mostPatience = 6
+	// keeperSpell is how long it works before others may run: where there is one processor, nobody else learns
+	// of new requests before. keeperPause is how long it lets them.
+	keeperSpell = 500 * time.Microsecond
+	keeperPause = 100 * time.Microsecond
 	// keeperRecords bounds what it does under one hold of a lock.
 	keeperRecords = 64
 )
@@ -30,6 +33,7 @@ type keeper struct {
 	kick, quit, done chan struct{}
 	once             sync.Once
 	crawl            crawl
+	rested           time.Time // when it let others run last
 }
 
 func (k *keeper) start(e *Engine) {
@@ -65,10 +69,20 @@ func (k *keeper) run(e *Engine) {
 			case <-k.quit:
 				return
 			default:
-				runtime.Gosched()
+				e.keeper.rest()
 			}
 		}
 	}
+}
+
+// rest lets others run if it is time. Yielding would not do: the Go scheduler polls the network only when nothing
+// else is ready to run.
+func (k *keeper) rest() {
+	if time.Since(k.rested) < keeperSpell {
+		return
+	}
+	time.Sleep(keeperPause)
+	k.rested = time.Now()
 }
 
 // maintain does a slice of the keeper's work. It reports whether the budget is still exceeded.
@@ -77,12 +91,13 @@ func (e *Engine) maintain() (more bool) {
 		e.second.Store(e.realSecond())
 	}
 	now := e.tick()
-	deadline := time.Now().Add(keeperQuantum)
-	for more = true; more && time.Now().Before(deadline); {
+	e.keeper.rested = time.Now()
+	deadline := e.keeper.rested.Add(keeperQuantum)
+	for more = true; more && time.Now().Before(deadline); e.keeper.rest() {
 		more = e.shrink()
 	}
 	deadline = time.Now().Add(keeperQuantum)
-	for busy := true; busy && time.Now().Before(deadline); {
+	for busy := true; busy && time.Now().Before(deadline); e.keeper.rest() {
 		busy = e.tendIndexes()
 	}
 	e.balance(now)
@@ -208,9 +223,12 @@ func (e *Engine) crawlExpired(now int64) {
 		c.unit, c.cursor, c.second, c.barrier = 1, 0, now, e.barrier.Load()
 	}
 	for n := 0; c.unit <= c.last; n++ {
-		if n%8 == 7 && !time.Now().Before(deadline) {
-			c.busy = c.taken*walkShare >= c.seen && c.taken > 0
-			return
+		if n%8 == 7 {
+			if !time.Now().Before(deadline) {
+				c.busy = c.taken*walkShare >= c.seen && c.taken > 0
+				return
+			}
+			e.keeper.rest()
 		}
 		if e.crawlUnit(c, now) {
 			c.unit, c.cursor = c.unit+1, 0

@@ -81,7 +81,11 @@ func (r *runner) inTurns(ctx context.Context, count int, measure func(context.Co
 // extras measures what needs no load in rounds.
 func (r *runner) extras(ctx context.Context) error {
 	if r.o.wanted.MatchString("idle") {
-		if err := r.inTurns(ctx, min(r.o.rounds, maxIdleRounds), r.idle); err != nil {
+		count := min(r.o.rounds, maxIdleRounds)
+		if r.o.quick {
+			count = 1
+		}
+		if err := r.inTurns(ctx, count, r.idle); err != nil {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ func affordable(wanted int) (int, error) {
 	if limit.Cur < 2*others {
 		return 0, fmt.Errorf("%d descriptors are too few to open connections", limit.Cur)
 	}
-	return min(wanted, int(min(limit.Cur, 1<<30))-others), nil
+	return min(wanted, int(min(limit.Cur, 1<<30)-others)), nil
 }
 
 // settledRSS is the memory once the server has had time to give some back.
