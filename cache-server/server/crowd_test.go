@@ -87,6 +87,7 @@ func TestManyLoopsUnderEveryLoad(t *testing.T) {
 	done := make(chan error, 60)
 	for i := range cap(done) {
 		conn := f.dial(t)
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Minute)) // the race detector takes its time
 		go func() {
 			for turn := range 30 {
 				load := loads[(i+turn)%len(loads)]

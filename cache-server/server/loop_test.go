@@ -185,6 +185,32 @@ func TestAConnectionIsSmall(t *testing.T) {
 	}
 }
 
+func TestDeadlinesWaitForConnectionsThatAreAway(t *testing.T) {
+	b := newBench(t, nil)
+	_ = b.connect(t)
+	var c *conn
+	b.l.slots.each(func(only *conn) { c = only })
+	c.hurried, c.inHurry, c.hurryBy = true, true, time.Now().Add(-time.Second)
+	b.l.hurried = append(b.l.hurried, c)
+	c.away.Store(new(away))
+	working := make(chan struct{})
+	go func() { // the goroutine that the connection has kept
+		c.hurried = false
+		c.hurried = true
+		close(working)
+	}()
+	b.l.hurryUp(time.Now())
+	<-working
+	if len(b.l.hurried) != 1 || b.closes[reasonSlowWriter].Load() != 0 {
+		t.Errorf("%d have a deadline, want the one that is away", len(b.l.hurried))
+	}
+	c.away.Store(nil)
+	b.l.hurryUp(time.Now())
+	if len(b.l.hurried) != 0 || b.closes[reasonSlowWriter].Load() != 1 {
+		t.Errorf("%d have a deadline, want none: its time is up", len(b.l.hurried))
+	}
+}
+
 func TestLargeValuesAreSentAsTheyWereWhenTheyWereRead(t *testing.T) {
 	f := start(t, func(cfg *Config) { cfg.Loops = 2 })
 	const size, reads = 300_000, 200

@@ -60,19 +60,22 @@ func (l *loop) reopen(d *door, now time.Time) {
 func (l *loop) hurryUp(now time.Time) {
 	waiting := l.hurried[:0]
 	for _, c := range l.hurried {
-		c.inHurry = false
-		busy := c.away.Load() != nil || c.queued
-		switch {
-		case !c.hurried:
-			continue
-		case busy || c.hurryBy.After(now):
-			l.wakeBy(maxTime(c.hurryBy, now.Add(hurryTick)))
-		default:
-			c.closing(reasonSlowWriter)
-			l.close(c)
-			continue
+		again := now.Add(hurryTick)
+		// Who is away is not to be looked at: another goroutine works on it.
+		if c.away.Load() == nil && !c.queued {
+			switch {
+			case !c.hurried:
+				c.inHurry = false
+				continue
+			case !c.hurryBy.After(now):
+				c.inHurry = false // close need not look for it
+				c.closing(reasonSlowWriter)
+				l.close(c)
+				continue
+			}
+			again = maxTime(c.hurryBy, again)
 		}
-		c.inHurry = true
+		l.wakeBy(again)
 		waiting = append(waiting, c)
 	}
 	clear(l.hurried[len(waiting):])
