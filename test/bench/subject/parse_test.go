@@ -29,6 +29,8 @@ func TestReadsStracesSummary(t *testing.T) {
 		{"nothing was called", "", Calls{}, true},
 		{"the summary was cut off", summary[:400], Calls{}, true},
 		{"no table at all", "strace: attach: ptrace(PTRACE_SEIZE, 1): Operation not permitted\n", Calls{}, true},
+		{"a header without calls", "% \n    0", Calls{}, true},
+		{"nothing where calls should be", "% time  calls syscall\n              total\n", Calls{}, true},
 		{"no number where calls should be", strings.Replace(summary, "     20000 ", "         x ", 1), Calls{}, true},
 	}
 	for _, row := range rows {

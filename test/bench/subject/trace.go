@@ -103,13 +103,17 @@ func parseCalls(summary string) (Calls, error) {
 		case len(fields) == 0 || strings.HasPrefix(fields[0], "--"):
 			continue
 		case fields[0] == "%":
-			end = strings.Index(line, "calls") + len("calls")
+			before, _, found := strings.Cut(line, " calls")
+			if !found {
+				return c, fmt.Errorf("strace's summary has no column of calls but %q", line)
+			}
+			end = len(before) + len(" calls")
 			continue
 		case end < 0 || len(line) < end:
 			return c, fmt.Errorf("strace's summary has the line %q", line)
 		}
-		columns := strings.Fields(line[:end])
-		calls, err := strconv.ParseUint(columns[len(columns)-1], 10, 64)
+		columns := line[:end]
+		calls, err := strconv.ParseUint(columns[strings.LastIndexByte(columns, ' ')+1:], 10, 64)
 		if err != nil {
 			return c, fmt.Errorf("strace's summary has the line %q: %w", line, err)
 		}
