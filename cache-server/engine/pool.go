@@ -38,13 +38,14 @@ func metaBytes(n unit) int64 {
 
 func (p *pool) cost(used int64, high unit) int64 { return used<<p.a.shift + metaBytes(high) }
 
-// limit is how many units the budget allows.
+// limit is how many units the budget allows: with the descriptor of one more, or without it all that are used.
 func (p *pool) limit() int64 {
 	budget := p.budget
 	if p.ceiling > 0 {
 		budget = min(budget, p.ceiling)
 	}
-	return max(0, (budget-metaBytes(p.high+1))>>p.a.shift)
+	fit := min(p.used, (budget-metaBytes(p.high))>>p.a.shift)
+	return max(0, fit, (budget-metaBytes(p.high+1))>>p.a.shift)
 }
 
 func (p *pool) updateRoom() {

@@ -9,7 +9,7 @@ func (p *partition) put(m *Mutation, w *write, at place, hd *header, now int64) 
 	if len(w.key) > MaxKeyLen || w.itemSize() > p.e.maxItem {
 		return p.refuse(m, w.hash, TooLarge, now), 0, false
 	}
-	if hd == nil && p.e.full.Load() && p.sparing() {
+	if hd == nil && p.isFull() {
 		return p.refuse(m, w.hash, OutOfMemory, now), 0, false
 	}
 	if hd != nil && w.src.a == nil {

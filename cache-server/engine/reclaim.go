@@ -197,6 +197,11 @@ func (p *partition) sparing() bool {
 	return p.e.noEvict && !p.e.pool.over()
 }
 
+// isFull tells whether what is new is refused at once. The last units count for nothing: see fetch.
+func (p *partition) isFull() bool {
+	return p.e.full.Load() && p.sparing() && p.pool.room.Load() <= int64(len(p.e.parts))
+}
+
 func (p *partition) evict(at place) {
 	r := p.idx.ref(at)
 	h := p.a.header(r)
