@@ -29,14 +29,18 @@ func (e *Engine) Apply(m *Mutation) Result {
 }
 
 // settle leaves the partition as the next operation wants it. Where memory is short it pays for what
-// was written by emptying a little of the next segment.
+// was written by emptying as much of the next segment, so that what goes does so evenly.
 func (p *partition) settle(now int64) {
-	defer p.mend()
-	if p.spares > keepSpares {
-		p.trim(keepSpares)
-	} else if p.spares < keepSpares && p.pool.room.Load() <= 0 {
-		p.reclaim(16, now)
+	if p.spares > mostSpares {
+		p.trim(mostSpares)
+	} else if p.pool.room.Load() <= 0 {
+		for range settleRecords {
+			if p.free() >= int64(mostSpares)<<p.a.shift || !p.reclaim(1, now) {
+				break
+			}
+		}
 	}
+	p.mend()
 }
 
 // applyBig gathers room from all partitions, and then tries again.

@@ -25,13 +25,13 @@
 //	  hash picks one      | small     oldest <-> ... <-> newest   open segment
 //	                      | main      oldest <-> ... <-> newest   open segment
 //	                      | drain     the segment that is being emptied
-//	                      | spares    1 or 2 free units
+//	                      | spares    1 to 3 free units
 //	                      pool        all other units, under its own lock
 //
 // A new item is written to the open segment of the small queue, or of the main queue if its ghost, a
 // few bits of its hash, tells that it was evicted lately. Where units run short the oldest segment of a
-// queue is emptied, a few records with each write: items of the small queue that were used again move
-// to the main queue, the others leave a ghost; items of the main queue that were used since the last
+// queue is emptied, with each write by as much as that stored: items of the small queue that were used again
+// move to the main queue, the others leave a ghost; items of the main queue that were used since the last
 // look stay. This is S3-FIFO on a log: a hit writes two bits, and nothing is allocated or freed item by
 // item. Segments in which much has died are emptied first, without evicting anything. An item that is
 // overwritten by one of about its size stays where it is.

@@ -15,9 +15,15 @@ const (
 )
 
 const (
-	// keepSpares is how many units a partition keeps when memory is short. Writers leave at least one:
+	// keepSpares is how many units a write finds that opens a segment. Writers leave at least one:
 	// moving survivors out of one segment never opens more than one other.
 	keepSpares = 2
+	// mostSpares is how many units a partition keeps. Where memory is short it has as much free altogether: up to
+	// one of them in the other open segment and less than one in the one that is being emptied, so that a write
+	// finds keepSpares.
+	mostSpares = keepSpares + 1
+	// settleRecords bounds what one write pays for it.
+	settleRecords = 16
 	// shortShare is how little memory may be free before it counts as short: one in this many of all units.
 	shortShare = 16
 	freqMax    = 3
@@ -130,12 +136,28 @@ func (p *partition) fetch() bool {
 
 // giveUnit frees a unit that is in no list any more.
 func (p *partition) giveUnit(u unit) {
-	if p.spares < max(keepSpares, p.wanted) {
+	if p.spares < max(mostSpares, p.wanted) {
 		p.pushSpare(u)
 		return
 	}
 	p.units.Add(-1)
 	p.pool.free(u)
+}
+
+// free is how many bytes can be written, once the segment that is being emptied has been.
+func (p *partition) free() int64 {
+	size := p.a.unitSize()
+	n := int64(p.spares) << p.a.shift
+	for _, u := range p.open {
+		if u != 0 {
+			n += int64(size - p.a.desc(u).used)
+		}
+	}
+	if u := p.drain.unit; u != 0 {
+		d := p.a.desc(u)
+		n += int64(size - d.live)
+	}
+	return n
 }
 
 // trim gives spares above keep to the pool.
