@@ -92,9 +92,9 @@ func BenchmarkGetCold(b *testing.B) {
 }
 
 func BenchmarkSet(b *testing.B) {
-	run := func(name string, keys uint64, valueLen, spread int) {
+	run := func(name string, items int, keys uint64, valueLen, spread int) {
 		b.Run(name, func(b *testing.B) {
-			e := benchEngine(b, 0, 0)
+			e := benchEngine(b, items, valueLen)
 			reportCPU(b, func() {
 				b.RunParallel(func(pb *testing.PB) {
 					r := rand.New(rand.NewPCG(1, rand.Uint64()))
@@ -110,10 +110,11 @@ func BenchmarkSet(b *testing.B) {
 			})
 		})
 	}
-	run("in place", 40_000, 100, 0)
-	run("other sizes", 40_000, 100, 200)
-	run("evicting", 1<<40, 100, 0)
-	run("evicting large", 1<<40, 100_000, 0)
+	run("in place", 0, 40_000, 100, 0)
+	run("other sizes", 0, 40_000, 100, 200)
+	run("filling", 0, 1<<40, 100, 0)
+	run("evicting", 2_500_000, 1<<40, 100, 0) // half as many again as fit
+	run("evicting large", 4000, 1<<40, 100_000, 0)
 }
 
 // BenchmarkMixed is nine gets and one set of keys that are used very unevenly, with eviction.
