@@ -4,10 +4,10 @@
 package main
 
 import (
-	"bufio"
 	"io/fs"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,53 +15,70 @@ import (
 // memoryLimit is the lowest memory limit that the kernel sets for this process through cgroups, version 2 or
 // 1, in bytes; 0 if there is none. root is the file system's root.
 func memoryLimit(root fs.FS) int64 {
-	text, err := fs.ReadFile(root, "proc/self/cgroup")
-	if err != nil {
-		return 0
-	}
 	lowest := int64(0)
-	lines := bufio.NewScanner(strings.NewReader(string(text)))
-	for lines.Scan() {
-		// hierarchy:controllers:path
-		fields := strings.SplitN(lines.Text(), ":", 3)
+	note := func(file string) func(dir string) {
+		return func(dir string) { lowest = lower(lowest, parseLimit(readText(root, path.Join(dir, file)))) }
+	}
+	controlGroups(root, "memory", note("memory.max"), note("memory.limit_in_bytes"))
+	return lowest
+}
+
+// cpuLimit is the lowest limit that the kernel sets for this process through cgroups, version 2 or 1, in
+// processors; 0 if there is none. root is the file system's root.
+func cpuLimit(root fs.FS) float64 {
+	lowest := 0.0
+	note := func(quota, period string) {
+		q, p := parseLimit(quota), parseLimit(period)
+		if q > 0 && p > 0 {
+			lowest = lower(lowest, float64(q)/float64(p))
+		}
+	}
+	controlGroups(root, "cpu", func(dir string) {
+		quota, period, _ := strings.Cut(readText(root, path.Join(dir, "cpu.max")), " ")
+		note(quota, period)
+	}, func(dir string) {
+		note(readText(root, path.Join(dir, "cpu.cfs_quota_us")), readText(root, path.Join(dir, "cpu.cfs_period_us")))
+	})
+	return lowest
+}
+
+// controlGroups calls v2 or v1, as the kernel has it, for the group of this process that a controller knows and
+// for the groups around it, up to where they are mounted. In a container the path of the group may not exist below
+// the mount; then the mount itself is the group.
+func controlGroups(root fs.FS, controller string, v2, v1 func(dir string)) {
+	upwards := func(mount, group string, f func(dir string)) {
+		for dir := path.Join(mount, path.Clean("/"+group)); strings.HasPrefix(dir, mount); dir = path.Dir(dir) {
+			f(dir)
+		}
+	}
+	for line := range strings.Lines(readText(root, "proc/self/cgroup")) {
+		fields := strings.SplitN(line, ":", 3) // hierarchy:controllers:path
 		if len(fields) != 3 {
 			continue
 		}
-		switch {
+		group := strings.TrimSpace(fields[2])
+		switch controllers := strings.Split(fields[1], ","); {
 		case fields[0] == "0" && fields[1] == "":
-			lowest = lowerLimit(lowest, limitAlong(root, "sys/fs/cgroup", fields[2], "memory.max"))
-		case hasController(fields[1], "memory"):
-			lowest = lowerLimit(lowest,
-				limitAlong(root, "sys/fs/cgroup/memory", fields[2], "memory.limit_in_bytes"))
+			upwards("sys/fs/cgroup", group, v2)
+		case slices.Contains(controllers, controller):
+			upwards("sys/fs/cgroup/"+controller, group, v1)
+			if len(controllers) > 1 {
+				upwards("sys/fs/cgroup/"+fields[1], group, v1)
+			}
 		}
 	}
-	return lowest
 }
 
-func hasController(list, name string) bool {
-	for c := range strings.SplitSeq(list, ",") {
-		if c == name {
-			return true
-		}
+// readText is what a small file holds, or nothing.
+func readText(root fs.FS, name string) string {
+	text, err := fs.ReadFile(root, name)
+	if err != nil {
+		return ""
 	}
-	return false
+	return strings.TrimSpace(string(text))
 }
 
-// limitAlong is the lowest limit of a group and the groups around it. In a container the path may not exist
-// below the mount; then the mount itself is the group.
-func limitAlong(root fs.FS, mount, group, file string) int64 {
-	lowest := int64(0)
-	for dir := path.Join(mount, path.Clean("/"+group)); strings.HasPrefix(dir, mount); dir = path.Dir(dir) {
-		text, err := fs.ReadFile(root, path.Join(dir, file))
-		if err != nil {
-			continue
-		}
-		lowest = lowerLimit(lowest, parseLimit(strings.TrimSpace(string(text))))
-	}
-	return lowest
-}
-
-// parseLimit reads a limit; "max" and version 1's huge number mean none.
+// parseLimit reads a limit; "max", -1 and version 1's huge number mean none, which is 0.
 func parseLimit(text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 || n > math.MaxInt64/2 {
@@ -70,8 +87,8 @@ func parseLimit(text string) int64 {
 	return n
 }
 
-// lowerLimit is the lower of two limits of which 0 means none.
-func lowerLimit(a, b int64) int64 {
+// lower is the lower of two limits of which 0 means none.
+func lower[T int64 | float64](a, b T) T {
 	switch {
 	case a == 0:
 		return b

@@ -81,10 +81,13 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	threads := setThreads(os.DirFS("/"), 0, getenv("GOMAXPROCS"))
 	level := new(slog.LevelVar)
 	p := &plan{
-		log:   slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
-		level: level, memory: *memory, maxItemSize: *itemSize, connections: *connections,
-		admin: commands, maxBudget: *memory, refuseOwn: true, drainTimeout: *drain, arena: place, heap: heap,
-		settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: threads},
+		log:    slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
+		memory: *memory, drainTimeout: *drain, arena: place, heap: heap,
+		server: server.Config{
+			LogLevel: level, MaxItemSize: int(*itemSize), MaxConnections: *connections,
+			AdminCommands: commands, MaxBudget: *memory, RefuseOwnAddress: true,
+			Settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: threads},
+		},
 	}
 	for _, addr := range addrs {
 		p.addresses = append(p.addresses, netip.AddrPortFrom(addr, cachePort))

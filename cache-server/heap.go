@@ -38,14 +38,17 @@ func newHeap(itemSize int64, connections int, always bool) *heap {
 	}
 }
 
+// kernelLimit is the kernel's limit for this process in bytes, 0 if there is none.
+func (h *heap) kernelLimit() int64 { return memoryLimit(h.root) }
+
 // admit refuses a budget that cannot fit the kernel's limit.
 func (h *heap) admit(budget int64) error {
-	return fitsLimit(memoryLimit(h.root), budget, h.itemSize, h.connections)
+	return fitsLimit(h.kernelLimit(), budget, h.itemSize, h.connections)
 }
 
 // follow sets the limit for an arena that may take so many bytes.
 func (h *heap) follow(arena int64) {
-	limit := memoryLimit(h.root)
+	limit := h.kernelLimit()
 	if limit == 0 && !h.always && h.last == 0 {
 		return
 	}

@@ -9,27 +9,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/memkeep/memkeep/cache-server/server"
 )
 
-// extended is what -o says, beside what is kept for stats settings alone.
-type extended struct {
-	idleTimeout   time.Duration
-	trackSizes    bool
-	noCrawler     bool
-	noMaintainer  bool
-	crawlerSleep  int64 // microseconds
-	crawlerLimit  int64 // items of a class, 0 for all
-	watcherBuffer int64 // bytes
-	chunkMax      int64 // bytes, 0 unless given
-	// given are settings as stats settings shows them, by their names there.
-	given map[string]string
-}
+// taker does what a word asks for.
+type taker func(c *server.Config, value string) error
 
 // suboption says what a word of -o takes and does. Words of which memcached is merely told how to run its slabs,
 // queues and hash table have no effect but to be shown.
 type suboption struct {
 	// take is what is done with the value; nil does nothing.
-	take func(e *extended, value string) error
+	take taker
 	// refused is why the word is not taken at all.
 	refused string
 }
@@ -58,13 +49,13 @@ var suboptions = map[string]suboption{
 	"slab_automove_freeratio": {take: fraction("slab_automove_freeratio", 1)},
 	"slab_sizes":              {},
 	"slab_chunk_max":          {take: chunkMax},
-	"no_chunked_items":        {take: func(e *extended, _ string) error { e.chunkMax = 1 << 20; return nil }},
+	"no_chunked_items":        {take: wholePages},
 	"tail_repair_time":        {take: number("tail_repair_time", bounds{10, 1<<31 - 1})},
 	"hash_algorithm":          {take: hashAlgorithm},
-	"lru_crawler":             {take: func(e *extended, _ string) error { e.noCrawler = false; return nil }},
-	"no_lru_crawler":          {take: func(e *extended, _ string) error { e.noCrawler = true; return nil }},
-	"lru_crawler_sleep":       {take: count(func(e *extended) *int64 { return &e.crawlerSleep }, bounds{0, 1_000_000}, 1)},
-	"lru_crawler_tocrawl":     {take: count(func(e *extended) *int64 { return &e.crawlerLimit }, bounds{0, 1<<32 - 1}, 1)},
+	"lru_crawler":             {take: crawler(true)},
+	"no_lru_crawler":          {take: crawler(false)},
+	"lru_crawler_sleep":       {take: crawlerSleep},
+	"lru_crawler_tocrawl":     {take: crawlerLimit},
 	"lru_maintainer":          {take: maintainer(true)},
 	"no_lru_maintainer":       {take: maintainer(false)},
 	"hot_lru_pct":             {take: number("hot_lru_pct", bounds{1, 79})},
@@ -75,7 +66,7 @@ var suboptions = map[string]suboption{
 	"idle_timeout":            {take: idleTimeout},
 	"watcher_logbuf_size":     {take: watcherBuffer},
 	"worker_logbuf_size":      {take: kibibytes("worker_logbuf_size")},
-	"track_sizes":             {take: func(e *extended, _ string) error { e.trackSizes = true; return nil }},
+	"track_sizes":             {take: trackSizes},
 	"inline_ascii_resp":       {},
 	"no_inline_ascii_resp":    {},
 	"modern":                  {},
@@ -91,24 +82,24 @@ var suboptions = map[string]suboption{
 // refusedPrefixes begin words that belong to what is not there.
 var refusedPrefixes = map[string]string{"ssl_": noTLS, "ext_": noStorage, "proxy_": noProxy}
 
-// parseExtended reads what the -o flags say, in their order.
-func parseExtended(flags []string) (*extended, error) {
-	e := &extended{crawlerSleep: 100, watcherBuffer: 256 << 10, given: make(map[string]string)}
+// parseExtended reads what the -o flags say, in their order, into c.
+func parseExtended(flags []string, c *server.Config) error {
+	c.CrawlerSleep, c.Settings.Given = 100, make(map[string]string)
 	for _, flag := range flags {
 		for word := range strings.SplitSeq(flag, ",") {
 			if word == "" {
 				continue
 			}
 			name, value, _ := strings.Cut(word, "=")
-			if err := e.apply(name, value); err != nil {
-				return nil, fmt.Errorf("-o %s: %w", name, err)
+			if err := takeOption(c, name, value); err != nil {
+				return fmt.Errorf("-o %s: %w", name, err)
 			}
 		}
 	}
-	return e, nil
+	return nil
 }
 
-func (e *extended) apply(name, value string) error {
+func takeOption(c *server.Config, name, value string) error {
 	option, known := suboptions[name]
 	if !known {
 		for prefix, reason := range refusedPrefixes {
@@ -124,12 +115,12 @@ func (e *extended) apply(name, value string) error {
 	if option.take == nil {
 		return nil
 	}
-	return option.take(e, value)
+	return option.take(c, value)
 }
 
-func shown(name, value string) func(*extended, string) error {
-	return func(e *extended, _ string) error {
-		e.given[name] = value
+func shown(name, value string) taker {
+	return func(c *server.Config, _ string) error {
+		c.Settings.Given[name] = value
 		return nil
 	}
 }
@@ -143,65 +134,86 @@ func within(value string, b bounds) (int64, error) {
 	return n, nil
 }
 
-func number(name string, b bounds) func(*extended, string) error {
+func number(name string, b bounds) taker {
 	return scaled(name, b, 1)
 }
 
-func kibibytes(name string) func(*extended, string) error {
+func kibibytes(name string) taker {
 	return scaled(name, bounds{0, 1 << 21}, 1<<10)
 }
 
-func mebibytes(name string) func(*extended, string) error {
+func mebibytes(name string) taker {
 	return scaled(name, bounds{0, 1 << 21}, 1<<20)
 }
 
 // scaled keeps a number in units for stats settings.
-func scaled(name string, b bounds, unit int64) func(*extended, string) error {
-	return func(e *extended, value string) error {
+func scaled(name string, b bounds, unit int64) taker {
+	return func(c *server.Config, value string) error {
 		n, err := within(value, b)
 		if err != nil {
 			return err
 		}
-		e.given[name] = strconv.FormatInt(n*unit, 10)
+		c.Settings.Given[name] = strconv.FormatInt(n*unit, 10)
 		return nil
 	}
 }
 
-// count keeps a number in units where field points.
-func count(field func(*extended) *int64, b bounds, unit int64) func(*extended, string) error {
-	return func(e *extended, value string) error {
-		n, err := within(value, b)
-		if err != nil {
-			return err
-		}
-		*field(e) = n * unit
-		return nil
-	}
-}
-
-func fraction(name string, most float64) func(*extended, string) error {
-	return func(e *extended, value string) error {
+func fraction(name string, most float64) taker {
+	return func(c *server.Config, value string) error {
 		n, err := strconv.ParseFloat(value, 64)
 		if err != nil || n <= 0 || n > most {
 			return fmt.Errorf("%q is no number above 0 and up to %g", value, most)
 		}
-		e.given[name] = strconv.FormatFloat(n, 'f', 2, 64)
+		c.Settings.Given[name] = strconv.FormatFloat(n, 'f', 2, 64)
 		return nil
 	}
 }
 
-func watcherBuffer(e *extended, value string) error {
-	return count(func(e *extended) *int64 { return &e.watcherBuffer }, bounds{0, 1 << 20}, 1<<10)(e, value)
+func crawlerSleep(c *server.Config, value string) (err error) {
+	c.CrawlerSleep, err = within(value, bounds{0, 1_000_000})
+	return err
 }
 
-func automove(e *extended, value string) error {
+func crawlerLimit(c *server.Config, value string) (err error) {
+	c.CrawlerLimit, err = within(value, bounds{0, 1<<32 - 1})
+	return err
+}
+
+func trackSizes(c *server.Config, _ string) error {
+	c.TrackSizes = true
+	return nil
+}
+
+// wholePages asks for items that are never parted into chunks.
+func wholePages(c *server.Config, _ string) error {
+	c.Settings.SlabChunkMax = 1 << 20
+	return nil
+}
+
+func crawler(on bool) taker {
+	return func(c *server.Config, _ string) error {
+		c.NoCrawler = !on
+		return nil
+	}
+}
+
+func watcherBuffer(c *server.Config, value string) error {
+	n, err := within(value, bounds{0, 1 << 20})
+	if err != nil {
+		return err
+	}
+	c.WatcherBuffer = int(n) << 10
+	return nil
+}
+
+func automove(c *server.Config, value string) error {
 	if value == "" {
 		value = "1"
 	}
-	return number("slab_automove", bounds{0, 2})(e, value)
+	return number("slab_automove", bounds{0, 2})(c, value)
 }
 
-func chunkMax(e *extended, value string) error {
+func chunkMax(c *server.Config, value string) error {
 	n, err := within(value, bounds{1, 1 << 20})
 	if err != nil {
 		return err
@@ -209,11 +221,11 @@ func chunkMax(e *extended, value string) error {
 	if n <= 1<<10 {
 		n <<= 10 // 1.6.45 counts kibibytes and takes no more of them; older releases count bytes
 	}
-	e.chunkMax = n
+	c.Settings.SlabChunkMax = int(n)
 	return nil
 }
 
-func hashAlgorithm(_ *extended, value string) error {
+func hashAlgorithm(_ *server.Config, value string) error {
 	switch value {
 	case "jenkins", "murmur3", "xxh3":
 		return nil // the hash is keyed and of our own choice in any case
@@ -222,40 +234,40 @@ func hashAlgorithm(_ *extended, value string) error {
 	}
 }
 
-func maintainer(on bool) func(*extended, string) error {
-	return func(e *extended, _ string) error {
-		e.noMaintainer = !on
+func maintainer(on bool) taker {
+	return func(c *server.Config, _ string) error {
+		c.Settings.NoMaintainer = !on
 		return nil
 	}
 }
 
-func temporaryTTL(e *extended, value string) error {
+func temporaryTTL(c *server.Config, value string) error {
 	n, err := within(value, bounds{0, 1<<31 - 1})
 	if err != nil {
 		return err
 	}
-	e.given["temp_lru"], e.given["temporary_ttl"] = "yes", strconv.FormatInt(n, 10)
+	c.Settings.Given["temp_lru"], c.Settings.Given["temporary_ttl"] = "yes", strconv.FormatInt(n, 10)
 	return nil
 }
 
-func idleTimeout(e *extended, value string) error {
+func idleTimeout(c *server.Config, value string) error {
 	n, err := within(value, bounds{0, 1<<31 - 1})
 	if err != nil {
 		return err
 	}
-	e.idleTimeout = time.Duration(n) * time.Second
+	c.IdleTimeout = time.Duration(n) * time.Second
 	return nil
 }
 
 // noModern asks for memcached's older defaults.
-func noModern(e *extended, _ string) error {
-	e.noCrawler, e.noMaintainer = true, true
-	if e.chunkMax == 0 {
-		e.chunkMax = 1 << 20
+func noModern(c *server.Config, _ string) error {
+	c.NoCrawler, c.Settings.NoMaintainer = true, true
+	if c.Settings.SlabChunkMax == 0 {
+		c.Settings.SlabChunkMax = 1 << 20
 	}
 	for _, name := range []string{"slab_reassign", "maxconns_fast"} {
-		e.given[name] = "no"
+		c.Settings.Given[name] = "no"
 	}
-	e.given["slab_automove"] = "0"
+	c.Settings.Given["slab_automove"] = "0"
 	return nil
 }

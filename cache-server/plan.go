@@ -21,31 +21,14 @@ import (
 // plan is everything that flags and environment decide.
 type plan struct {
 	log          *slog.Logger
-	level        *slog.LevelVar
+	server       server.Config // but for what build adds
 	memory       int64
-	maxItemSize  int64
-	connections  int
 	addresses    []netip.AddrPort
 	socket       string
 	monitor      []netip.AddrPort
-	admin        []server.AdminCommand
-	maxBudget    int64
-	verbosity    int
-	settings     server.Settings
-	refuseOwn    bool
 	drainTimeout time.Duration
 	cluster      *clusterFile // nil where clients discover nothing
-	binding      server.Binding
-	noEvict      bool
-	noCAS        bool
-	noDump       bool
-	perEvent     int
-	delimiter    byte
-	detail       bool
-	backlog      int
-	socketMask   uint32
 	testHooks    bool
-	extended     *extended
 	process      processPlan
 	arena        arena
 	heap         *heap
@@ -57,6 +40,7 @@ type processPlan struct {
 	daemon     bool
 	pidFile    string
 	portFile   string
+	socketMask uint32
 	coreDumps  bool
 	lockMemory bool
 }
@@ -99,7 +83,7 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 		wg.Go(func() { failed <- monitor.Serve(l) })
 	}
 	p.log.Info("Serving", "version", version, "addresses", addressesOf(caches), "monitor", addressesOf(monitors),
-		"memoryBytes", p.memory, "maxItemSize", p.maxItemSize, "maxConnections", p.connections)
+		"memoryBytes", p.memory, "maxItemSize", p.server.MaxItemSize, "maxConnections", p.server.MaxConnections)
 	select {
 	case <-ctx.Done():
 		p.log.Info("Draining", "timeout", p.drainTimeout.String())
@@ -142,35 +126,21 @@ func (p *plan) prepare() error {
 
 // build makes the engine and the server. stop is what a client's shutdown calls.
 func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
-	config := engine.Config{MaxBytes: p.memory, MaxItemSize: int(p.maxItemSize), NoEvict: p.noEvict,
-		SizeClasses: server.SizeClasses(p.settings)}
-	var clock *testClock
+	cfg := p.server
+	config := engine.Config{MaxBytes: p.memory, MaxItemSize: cfg.MaxItemSize, NoEvict: cfg.Settings.NoEvict,
+		SizeClasses: server.SizeClasses(cfg.Settings)}
 	if p.testHooks {
-		clock = newTestClock()
-		config.Now = clock.now
+		clock := newTestClock()
+		config.Now, cfg.MoveClock = clock.now, clock.command
 	}
 	e, err := p.openEngine(config)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg := server.Config{
-		Engine: e, MaxItemSize: int(p.maxItemSize), MaxConnections: p.connections, MaxBudget: p.maxBudget,
-		AdminCommands: p.admin, RefuseOwnAddress: p.refuseOwn, Version: protocolVersion,
-		Logger: p.log, LogLevel: p.level, Verbosity: p.verbosity, Settings: p.settings,
-		BindingProtocol: p.binding, DisableCAS: p.noCAS, NoDump: p.noDump,
-		RequestsPerEvent: p.perEvent, PrefixDelimiter: p.delimiter, StatsDetail: p.detail, Shutdown: stop,
-		AdmitBudget: p.heap.admit, BudgetChanged: p.heap.kick,
-	}
+	cfg.Engine, cfg.Version, cfg.Logger, cfg.Shutdown = e, protocolVersion, p.log, stop
+	cfg.AdmitBudget, cfg.BudgetChanged, cfg.MemoryLimit = p.heap.admit, p.heap.kick, p.heap.kernelLimit
 	if p.cluster != nil {
 		cfg.Membership = p.cluster
-	}
-	if clock != nil {
-		cfg.MoveClock = clock.command
-	}
-	if ext := p.extended; ext != nil {
-		cfg.IdleTimeout, cfg.TrackSizes = ext.idleTimeout, ext.trackSizes
-		cfg.NoCrawler, cfg.WatcherBuffer = ext.noCrawler, int(ext.watcherBuffer)
-		cfg.CrawlerSleep, cfg.CrawlerLimit = ext.crawlerSleep, ext.crawlerLimit
 	}
 	srv, err := server.New(cfg)
 	if err != nil {
@@ -192,7 +162,7 @@ func (p *plan) announce(caches []net.Listener, getenv func(string) string) error
 		}
 	}
 	if p.process.daemon {
-		return detach(getenv, p.verbosity > 0)
+		return detach(getenv, p.server.Verbosity > 0)
 	}
 	return nil
 }
@@ -212,14 +182,14 @@ func (p *plan) listen(ctx context.Context) (caches, monitors []net.Listener, err
 			return caches, monitors, err
 		}
 		caches = append(caches, l)
-		if p.backlog > 0 {
-			if err := server.SetBacklog(l, p.backlog); err != nil {
+		if backlog := p.server.Settings.Backlog; backlog > 0 {
+			if err := server.SetBacklog(l, backlog); err != nil {
 				return caches, monitors, fmt.Errorf("set the backlog of %s: %w", addr, err)
 			}
 		}
 	}
 	if p.socket != "" {
-		l, err := listenSocket(ctx, p.socket, p.socketMask)
+		l, err := listenSocket(ctx, p.socket, p.process.socketMask)
 		if err != nil {
 			return caches, monitors, err
 		}

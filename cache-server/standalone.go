@@ -64,10 +64,6 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	if err != nil {
 		return nil, err
 	}
-	ext, err := parseExtended(f.extended)
-	if err != nil {
-		return nil, err
-	}
 	if f.set.Changed("udp-port") && f.udpPort != 0 && !f.set.Changed("port") {
 		f.port = f.udpPort // as memcached has it
 	}
@@ -78,12 +74,14 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 		level.Set(slog.LevelDebug)
 	}
 	p := &plan{
-		log:   slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
-		level: level, memory: f.memory << 20, maxItemSize: itemSize, connections: f.connections,
-		binding: bindings[f.protocol], noEvict: f.noEvict, noDump: f.noDump, socket: f.socket, backlog: f.backlog,
-		admin: f.adminCommands(), arena: f.arena, heap: heap,
-		verbosity: f.verbose, drainTimeout: f.drain, testHooks: f.testHooks, extended: ext,
-		perEvent: f.requestsPerEvent(), noCAS: f.noCAS, delimiter: f.delimiter[0], detail: f.set.Changed("prefix-delimiter"),
+		log:    slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		memory: f.memory << 20, socket: f.socket, arena: f.arena, heap: heap, drainTimeout: f.drain, testHooks: f.testHooks,
+		server: server.Config{
+			LogLevel: level, Verbosity: f.verbose, MaxItemSize: int(itemSize), MaxConnections: f.connections,
+			BindingProtocol: bindings[f.protocol], AdminCommands: f.adminCommands(), NoDump: f.noDump,
+			RequestsPerEvent: f.requestsPerEvent(), DisableCAS: f.noCAS,
+			PrefixDelimiter: f.delimiter[0], StatsDetail: f.set.Changed("prefix-delimiter"),
+		},
 		process: processPlan{
 			user: f.user, daemon: f.daemon, pidFile: f.pidFile, coreDumps: f.coreDumps, lockMemory: f.lockMemory,
 			portFile: os.Getenv("MEMCACHED_PORT_FILENAME"),
@@ -98,10 +96,10 @@ func (f *standaloneFlags) plan(ctx context.Context, stderr io.Writer) (*plan, er
 	if os.Getuid() == 0 && f.user == "" {
 		p.log.Warn("Running as root: give -u a user to become")
 	}
-	if p.socketMask, err = parseMask(f.socketMask); err != nil {
+	if p.process.socketMask, err = parseMask(f.socketMask); err != nil {
 		return nil, err
 	}
-	if err := f.settings(p, ext); err != nil {
+	if err := f.settings(p); err != nil {
 		return nil, err
 	}
 	return p, f.addresses(ctx, p)
@@ -133,7 +131,7 @@ func (f *standaloneFlags) addresses(ctx context.Context, p *plan) (err error) {
 }
 
 // settings fills in what stats settings tells, and how many threads there are.
-func (f *standaloneFlags) settings(p *plan, ext *extended) error {
+func (f *standaloneFlags) settings(p *plan) error {
 	threads := setThreads(os.DirFS("/"), f.threads, os.Getenv("GOMAXPROCS"))
 	factor, err := strconv.ParseFloat(f.factor, 64)
 	if err != nil || factor <= 1 || factor > 1<<20 {
@@ -143,19 +141,16 @@ func (f *standaloneFlags) settings(p *plan, ext *extended) error {
 	if err != nil || minSize < 1 {
 		return fmt.Errorf("-n is %q: it must be a number of at least 1", f.minSize)
 	}
-	p.settings = server.Settings{
+	set := &p.server.Settings
+	*set = server.Settings{
 		Port: f.port, Interface: strings.Join(f.listen, ","), Socket: f.socket, Threads: threads,
-		Umask: strconv.FormatUint(uint64(p.socketMask), 8), Given: ext.given,
-		NoEvict: f.noEvict, Backlog: f.backlog,
-		SlabFactor: factor, SlabMinSize: int(minSize), SlabChunkMax: int(ext.chunkMax),
-		NoMaintainer: ext.noMaintainer, MemoryFile: f.arena.path,
+		Umask: strconv.FormatUint(uint64(p.process.socketMask), 8), NoEvict: f.noEvict, Backlog: f.backlog,
+		SlabFactor: factor, SlabMinSize: int(minSize), MemoryFile: f.arena.path,
 	}
 	if f.socket != "" {
-		p.settings.Port, p.settings.Interface = 0, ""
-	} else if !f.set.Changed("listen") {
-		p.settings.Interface = f.listen[0]
+		set.Port, set.Interface = 0, ""
 	}
-	return nil
+	return parseExtended(f.extended, &p.server)
 }
 
 // requestsPerEvent is the limit if one was asked for: the server has fairness of its own.

@@ -85,7 +85,7 @@ func (p *partition) apply(m *Mutation, h uint64, now int64) (res Result, need in
 			if outcome, stop := withoutItem(m); stop {
 				return Result{Outcome: outcome}, 0
 			}
-		} else if outcome, stop := withItem(m, p.a.cas(p.idx.ref(at), hd), hd.vlen()); stop {
+		} else if outcome, stop := withItem(m, p.a.cas(p.idx.ref(at), hd), hd); stop {
 			switch m.Verb {
 			case Add:
 				p.use(at, hd, now)
@@ -124,13 +124,16 @@ func withoutItem(m *Mutation) (outcome Outcome, stop bool) {
 	}
 }
 
+// mostCounted is how large an item may be, as ItemSize counts, for memcached to look for a number in it.
+const mostCounted = 512 << 10
+
 // withItem decides what the existing item's CAS and shape decide.
-func withItem(m *Mutation, cas uint64, vlen uint32) (outcome Outcome, stop bool) {
+func withItem(m *Mutation, cas uint64, hd *header) (outcome Outcome, stop bool) {
 	swaps := m.Verb == CompareAndSwap
 	switch {
 	case m.Verb == Add:
 		return NotStored, true
-	case vlen == 0 && (m.Verb == Increment || m.Verb == Decrement):
+	case (m.Verb == Increment || m.Verb == Decrement) && (hd.vlen() == 0 || hd.itemSize() > mostCounted):
 		return NonNumeric, true // memcached looks at this before the CAS
 	case !swaps && !m.HasCAS && m.CAS == 0, m.CAS == cas && (!swaps || cas != 0):
 		return Stored, false
@@ -173,7 +176,8 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 			return Result{Outcome: NonNumeric}, 0, false
 		}
 		digits := strconv.AppendUint(buf[:0], n, 10)
-		w.number, w.src.before, w.vlen = n, digits, len(digits)
+		w.number, w.vlen = n, len(digits)
+		w.src.given, w.src.more = digits, nil
 		p.keepCounted(&w, m, hd)
 		switch {
 		case hd == nil || len(digits) > int(hd.vlen()):
@@ -209,18 +213,14 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 // joined is the value of an Append or Prepend.
 func (p *partition) joined(m *Mutation, at place) source {
 	s := oldSource(p.a, p.idx.ref(at))
-	if m.Verb == Append {
-		s.after = m.Value
-	} else {
-		s.before = m.Value
-	}
+	s.given, s.more, s.last = m.Value, m.More, m.Verb == Append
 	return s
 }
 
 // newWrite is what a mutation stores if it is a plain one.
 func (p *partition) newWrite(m *Mutation, h uint64) write {
-	w := write{hash: h, key: m.Key, vlen: len(m.Value), flags: m.Flags, exp: p.e.expiry(m.Expires), bits: m.state}
-	w.src.before = m.Value
+	w := write{hash: h, key: m.Key, vlen: m.ValueLen(), flags: m.Flags, exp: p.e.expiry(m.Expires), bits: m.state}
+	w.src.given, w.src.more = m.Value, m.More
 	if m.BinaryKey {
 		w.bits |= bitBinary
 	}

@@ -267,14 +267,20 @@ func TestBehaviour(t *testing.T) {
 	}
 }
 
+// counted is s without what tells where the memory is.
+func counted(s Stats) Stats {
+	s.MappedBytes, s.DeadBytes, s.HeldBytes, s.IndexBytes, s.IndexSlots = 0, 0, 0, 0, 0
+	return s
+}
+
 func TestStatsCount(t *testing.T) {
 	s := newScript(t)
 	s.do(Mutation{Verb: Set, Key: val("a"), Value: val("1")}, Stored)
 	s.do(Mutation{Verb: Set, Key: val("bb"), Value: val("22"), Expires: s.e.Now() + 1, Flags: 1}, Stored)
 	s.do(Mutation{Verb: Set, Key: val("a"), Value: val("11")}, Stored)
 	s.do(Mutation{Verb: Replace, Key: val("a"), Value: make([]byte, 2<<20)}, TooLarge)
-	got := s.e.Stats()
-	got.MappedBytes, got.HashPower = 0, 0
+	got := counted(s.e.Stats())
+	got.HashPower = 0
 	want := Stats{
 		CurrItems: 2, TotalItems: 3, LimitBytes: 4 << 20, TooLarge: 1,
 		Bytes: int64(ItemSize(1, 2, 0) + ItemSize(2, 2, 1)),
@@ -289,8 +295,8 @@ func TestStatsCount(t *testing.T) {
 		t.Errorf("after an expiry: got %+v", got)
 	}
 	s.e.ResetStats()
-	got = s.e.Stats()
-	got.MappedBytes, got.HashPower = 0, 0
+	got = counted(s.e.Stats())
+	got.HashPower = 0
 	if got != (Stats{CurrItems: 1, Bytes: int64(ItemSize(1, 2, 0)), LimitBytes: 4 << 20}) {
 		t.Errorf("after a reset: got %+v", got)
 	}

@@ -98,7 +98,7 @@ func (p *partition) account(size, items int64) {
 // countGiven counts a value that was given to be stored.
 func (p *partition) countGiven(m *Mutation) {
 	if m.Verb <= CompareAndSwap {
-		c := p.class(ItemSize(len(m.Key), len(m.Value), m.Flags))
+		c := p.class(ItemSize(len(m.Key), m.ValueLen(), m.Flags))
 		c.Sets++
 	}
 }

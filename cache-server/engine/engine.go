@@ -152,8 +152,9 @@ type Mutation struct {
 	Verb Verb
 	// Key is the key, 1 to MaxKeyLen bytes long.
 	Key []byte
-	// Value is what to store, append or prepend.
+	// Value is what to store, append or prepend, and More what follows it, piece by piece.
 	Value []byte
+	More  [][]byte
 	// Flags are stored with Set, Add, Replace and CompareAndSwap.
 	Flags uint32
 	// Expires is the absolute engine second from which the item is gone: 0 means never, a negative
@@ -188,6 +189,15 @@ type Mutation struct {
 
 	// state are bits that a stored item starts with.
 	state uint16
+}
+
+// ValueLen is the length of Value and More together in bytes.
+func (m *Mutation) ValueLen() int {
+	n := len(m.Value)
+	for _, piece := range m.More {
+		n += len(piece)
+	}
+	return n
 }
 
 // Outcome says how a Mutation ended.
@@ -257,6 +267,15 @@ type Stats struct {
 	OutOfMemory uint64
 	// TooLarge counts mutations that were refused for their size.
 	TooLarge uint64
+	// DeadBytes is how much of what is mapped was taken by items that are gone, and was not taken back yet.
+	DeadBytes int64
+	// HeldBytes is the memory that values in the hands of Snapshots keep from being used for anything else.
+	HeldBytes int64
+	// IndexBytes is the memory of the index, IndexSlots how many items it has places for, and IndexDrops how many
+	// items were evicted because it could not grow. Evictions counts those as well.
+	IndexBytes int64
+	IndexSlots uint64
+	IndexDrops uint64
 	// HashPower is the level that the hash table of a memcached would have that holds as many items, and has
 	// kept since it held the most.
 	HashPower uint32

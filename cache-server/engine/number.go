@@ -98,7 +98,7 @@ func (p *partition) countInPlace(
 	r := p.idx.ref(at)
 	value := h.inline()
 	// Whatever stands in pieces is longer than a number in its first one.
-	blank(value[copy(value, w.src.before):])
+	blank(value[copy(value, w.src.given):])
 	if h.isChain() {
 		for next := h.chain(); next != 0; {
 			blank(p.a.fragmentValue(next))

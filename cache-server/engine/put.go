@@ -109,7 +109,7 @@ func (p *partition) refuse(m *Mutation, h uint64, outcome Outcome, now int64) Re
 		p.n.tooLarge++
 	} else {
 		p.n.outOfMemory++
-		p.class(ItemSize(len(m.Key), len(m.Value), m.Flags)).OutOfMemory++
+		p.class(ItemSize(len(m.Key), m.ValueLen(), m.Flags)).OutOfMemory++
 		p.e.full.Store(p.e.noEvict)
 	}
 	if p.closed {

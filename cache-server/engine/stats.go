@@ -8,10 +8,14 @@ func (e *Engine) Stats() Stats {
 	var s Stats
 	s.LimitBytes, s.MappedBytes = e.pool.sizes()
 	s.HashPower = e.power.Load()
+	s.HeldBytes = e.pinned.Load() << e.arena.shift
 	for i := range e.parts {
 		p := &e.parts[i]
 		p.mu.Lock()
 		n := p.n
+		s.DeadBytes += p.dead
+		s.IndexBytes += int64(len(p.idx.dir)) << p.a.shift
+		s.IndexSlots += p.idx.n * slotsPer
 		if p.a.lazy != nil {
 			s.Unverified += int64(p.a.lazy.left)
 		}
@@ -21,6 +25,7 @@ func (e *Engine) Stats() Stats {
 		s.TotalItems += n.total
 		s.Evictions += n.evictions
 		s.EvictedUnfetched += n.evictedUnfetched
+		s.IndexDrops += n.indexDrops
 		s.Reclaimed += n.reclaimed
 		s.ExpiredUnfetched += n.expiredUnfetched
 		s.OutOfMemory += n.outOfMemory

@@ -3,15 +3,16 @@
 
 package engine
 
-// source yields the bytes of a new value in order: some before, those of an old item, some after,
-// then spaces.
+// source yields the bytes of a new value in order: what was given and an old item's, or the other way round, then
+// spaces.
 type source struct {
 	a      *arena
-	before []byte
-	cur    []byte // what is left of the old item's current piece
-	next   ref    // the old item's next fragment
-	after  []byte
-	blanks int // how many spaces follow
+	given  []byte
+	more   [][]byte // what follows given
+	last   bool     // the old item's bytes go first
+	cur    []byte   // what is left of the old item's current piece
+	next   ref      // the old item's next fragment
+	blanks int      // how many spaces follow
 }
 
 // oldSource yields the value of the item at r.
@@ -26,8 +27,9 @@ func oldSource(a *arena, r ref) source {
 
 // read fills dst.
 func (s *source) read(dst []byte) {
-	n := copy(dst, s.before)
-	s.before, dst = s.before[n:], dst[n:]
+	if !s.last {
+		dst = s.readGiven(dst)
+	}
 	for len(dst) > 0 {
 		if len(s.cur) == 0 {
 			if s.next == 0 {
@@ -36,14 +38,25 @@ func (s *source) read(dst []byte) {
 			s.cur = s.a.fragmentValue(s.next)
 			s.next = s.a.fragment(s.next).next()
 		}
-		n = copy(dst, s.cur)
+		n := copy(dst, s.cur)
 		s.cur, dst = s.cur[n:], dst[n:]
 	}
-	n = copy(dst, s.after)
-	s.after, dst = s.after[n:], dst[n:]
-	n = min(len(dst), s.blanks)
+	dst = s.readGiven(dst) // of which nothing is left if it went first
+	n := min(len(dst), s.blanks)
 	blank(dst[:n])
 	s.blanks -= n
+}
+
+// readGiven fills dst from what was given, and returns what is left of dst.
+func (s *source) readGiven(dst []byte) []byte {
+	for {
+		n := copy(dst, s.given)
+		s.given, dst = s.given[n:], dst[n:]
+		if len(dst) == 0 || len(s.more) == 0 {
+			return dst
+		}
+		s.given, s.more = s.more[0], s.more[1:]
+	}
 }
 
 // write is an item about to be stored.

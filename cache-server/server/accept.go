@@ -25,7 +25,8 @@ const (
 // door is a listener that a loop accepts from.
 type door struct {
 	fd      int
-	local   bool // a UNIX socket
+	token   int32 // what the loop knows it by
+	local   bool  // a UNIX socket
 	backoff time.Duration
 	reopen  time.Time
 	shut    chan struct{} // closed once nothing is accepted any more
@@ -95,6 +96,7 @@ func (s *Server) serveBlocking(l net.Listener) error {
 
 // open begins to accept.
 func (l *loop) open(d *door) {
+	d.token = doorToken - int32(len(l.doors))
 	l.doors = append(l.doors, d)
 	if l.stage >= stageDraining {
 		l.shut(d)
@@ -104,12 +106,8 @@ func (l *loop) open(d *door) {
 }
 
 func (l *loop) watch(d *door) {
-	for i, other := range l.doors {
-		if other == d {
-			if err := epollSet(l.epfd, unix.EPOLL_CTL_ADD, d.fd, unix.EPOLLIN, doorToken-int32(i)); err != nil {
-				l.postpone(d, err)
-			}
-		}
+	if err := epollSet(l.epfd, unix.EPOLL_CTL_ADD, d.fd, unix.EPOLLIN, d.token); err != nil {
+		l.postpone(d, err)
 	}
 }
 

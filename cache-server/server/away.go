@@ -6,6 +6,7 @@ package server
 import (
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,21 @@ const maxWaiters = 64
 // loop, so that what executes requests may simply wait. How many there are is bounded by the budget that they
 // take from.
 type away struct {
-	news chan struct{} // holds one if something has happened
-	held int64         // what it takes of the budget
+	news  chan struct{} // holds one if something has happened
+	held  int64         // what it takes of the budget
+	state atomic.Uint32 // what it waits for, for stats conns
+}
+
+// The states of connections, as memcached names them. All but the first are of those who are away.
+const (
+	stateRead uint32 = iota
+	stateValue
+	stateWrite
+	stateWatch
+)
+
+var stateNames = [...]string{
+	stateRead: "conn_read", stateValue: "conn_nread", stateWrite: "conn_mwrite", stateWatch: "conn_watch",
 }
 
 func (a *away) poke() {
@@ -107,6 +121,10 @@ func (l *loop) takeBack(c *conn) {
 // await waits until the socket is ready for what events name. It is for connections that are away.
 func (c *conn) await(events uint32, deadline time.Time) error {
 	a := c.away.Load()
+	a.state.Store(stateValue)
+	if events == unix.EPOLLOUT {
+		a.state.Store(stateWrite)
+	}
 	select {
 	case <-a.news: // of before
 	default:

@@ -162,7 +162,7 @@ func (c *conn) appendBinaryItem(r *protocol.Request, touches bool, deadline int6
 	if item, held := c.hold(r.Key, touches, deadline); held {
 		base := len(c.ws.out)
 		c.ws.out = slices.Grow(c.ws.out, protocol.BinaryItemLen(r))[:base+protocol.BinaryItemLen(r)]
-		protocol.PutBinaryItem(c.ws.out[base:], r, item.Flags, item.Size, item.CAS)
+		protocol.PutBinaryItem(c.ws.out[base:], r, item.Flags, item.Size, c.shownCAS(item.CAS))
 		c.placeHeld()
 		return true, true
 	}
@@ -170,7 +170,7 @@ func (c *conn) appendBinaryItem(r *protocol.Request, touches bool, deadline int6
 	if !hit || !ok {
 		return hit, ok
 	}
-	protocol.PutBinaryItem(out[base:], r, item.Flags, item.Size, item.CAS)
+	protocol.PutBinaryItem(out[base:], r, item.Flags, item.Size, c.shownCAS(item.CAS))
 	c.ws.out = out
 	return true, true
 }

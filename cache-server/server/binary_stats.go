@@ -31,6 +31,10 @@ func (c *conn) binaryStats(r *protocol.Request) {
 		c.appendBinaryStats(r, c.s.itemStats())
 	case key == "slabs":
 		c.appendBinaryStats(r, c.s.slabStats())
+	case key == "engine":
+		c.appendBinaryStats(r, c.s.engineStats())
+	case key == "sizes" && !c.leaveForSizes():
+		c.binaryError(r, protocol.StatusOutOfMemory)
 	case key == "sizes":
 		c.appendBinaryStats(r, c.s.sizeStats())
 	default:

@@ -17,7 +17,7 @@ func binaryVerb(r *protocol.Request) engine.Verb {
 }
 
 // applyBinary stores the value of a binary request that has come in full.
-func (c *conn) applyBinary(r *protocol.Request, value []byte) {
+func (c *conn) applyBinary(r *protocol.Request, v value) {
 	if c.s.detail.enabled.Load() {
 		c.s.detail.recordSet(r.Key)
 	}
@@ -25,7 +25,7 @@ func (c *conn) applyBinary(r *protocol.Request, value []byte) {
 	t[cmdSet]++
 	m := &c.ws.mutation
 	*m = engine.Mutation{
-		Verb: binaryVerb(r), Key: r.Key, Value: value, Flags: r.Flags, CAS: r.CAS,
+		Verb: binaryVerb(r), Key: r.Key, Value: v.first, More: v.more, Flags: r.Flags, CAS: r.CAS,
 		Expires: protocol.BinaryDeadline(r.Binary.Exptime, c.s.engine.Now()),
 	}
 	result := c.mutate(m)

@@ -129,6 +129,7 @@ func (c *conn) dump(r *protocol.Request, forMeta bool, chosen []bool) bool {
 		if forMeta {
 			c.ws.out = appendMgdump(c.ws.out, key, &it)
 		} else {
+			it.CAS = c.shownCAS(it.CAS)
 			c.ws.out = appendMetadump(c.ws.out, key, &it, class)
 		}
 		if len(c.ws.out) >= flushAt {

@@ -114,12 +114,7 @@ func (c *conn) read(dst, key []byte, touches bool, deadline int64) (out []byte, 
 	} else {
 		out, it, hit = c.s.engine.Get(dst, key)
 	}
-	if c.s.watchers.mask.Load() != 0 {
-		c.logGet(key, &engine.ReadResult{Item: it, Hit: hit})
-	}
-	if c.s.cfg.DisableCAS {
-		it.CAS = 0
-	}
+	c.looked(key, &it, hit)
 	return out, it, hit
 }
 
@@ -129,11 +124,7 @@ func (c *conn) read(dst, key []byte, touches bool, deadline int64) (out []byte, 
 // as the last one was, and the value is moved where that was wrong.
 func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hit, ok bool) {
 	if item, held := c.hold(key, touches, deadline); held {
-		if withCAS {
-			c.ws.out = protocol.AppendValueHeaderCAS(c.ws.out, key, item.Flags, item.Size, item.CAS)
-		} else {
-			c.ws.out = protocol.AppendValueHeader(c.ws.out, key, item.Flags, item.Size)
-		}
+		c.ws.out = c.appendValueHeader(c.ws.out, key, &item, withCAS)
 		c.placeHeld()
 		c.ws.out = append(c.ws.out, "\r\n"...)
 		return true, true
@@ -144,12 +135,7 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	}
 	gap := base + len("VALUE ") + len(key) + c.suffix
 	var buf [maxValueHeader + protocol.MaxKeyLen]byte
-	header := buf[:0]
-	if withCAS {
-		header = protocol.AppendValueHeaderCAS(header, key, item.Flags, item.Size, item.CAS)
-	} else {
-		header = protocol.AppendValueHeader(header, key, item.Flags, item.Size)
-	}
+	header := c.appendValueHeader(buf[:0], key, &item, withCAS)
 	if move := base + len(header) - gap; move != 0 {
 		out = slices.Grow(out, max(move, 0))[:len(out)+move]
 		copy(out[gap+move:], out[gap:gap+item.Size])
@@ -158,6 +144,13 @@ func (c *conn) appendItem(key []byte, withCAS, touches bool, deadline int64) (hi
 	c.suffix = len(header) - len("VALUE ") - len(key)
 	c.ws.out = append(out, "\r\n"...)
 	return true, true
+}
+
+func (c *conn) appendValueHeader(dst, key []byte, it *engine.Item, withCAS bool) []byte {
+	if withCAS {
+		return protocol.AppendValueHeaderCAS(dst, key, it.Flags, it.Size, c.shownCAS(it.CAS))
+	}
+	return protocol.AppendValueHeader(dst, key, it.Flags, it.Size)
 }
 
 // readBehind reads an item behind the replies, out[:base], and room for a header. ok is false when there is no

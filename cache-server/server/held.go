@@ -5,9 +5,6 @@ package server
 
 import (
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
 )
@@ -35,7 +32,7 @@ func (c *conn) hold(key []byte, touches bool, deadline int64) (engine.Item, bool
 	_, res := c.s.engine.Read(nil, &r)
 	if res.Held {
 		c.large = res.Item.Size
-		c.ws.heldAt = len(c.ws.out)
+		c.looked(key, &res.Item, true)
 	}
 	return res.Item, res.Held
 }
@@ -70,47 +67,7 @@ func (c *conn) sendAll(pieces [][]byte) bool {
 		}
 		pieces = behind(pieces, n)
 	}
-	if len(pieces) == 0 {
-		return true
-	}
-	if c.onLoop() {
-		c.leaveWith(0) // hold has taken what that needs
-	}
-	left := 0
-	for _, piece := range pieces {
-		left += len(piece)
-	}
-	err := c.writePieces(pieces, time.Now().Add(c.patience(left)))
-	if isTimeout(err) {
-		c.closing(reasonSlowReader)
-	}
-	return err == nil
-}
-
-// writePieces writes all pieces unless a point in time comes first. The connection is not on its loop.
-func (c *conn) writePieces(pieces [][]byte, deadline time.Time) error {
-	if c.l == nil {
-		for _, piece := range pieces {
-			if err := c.writeBy(piece, deadline); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for len(pieces) > 0 {
-		n, errno := sendPieces(c.fd, pieces)
-		pieces = behind(pieces, n)
-		switch errno {
-		case 0:
-		case syscall.EAGAIN:
-			if err := c.await(unix.EPOLLOUT, deadline); err != nil {
-				return err
-			}
-		default:
-			return errno
-		}
-	}
-	return nil
+	return len(pieces) == 0 || c.writeSlowly(pieces)
 }
 
 // behind is what is left of pieces after their first n bytes.

@@ -71,8 +71,7 @@ func ListenUnix(ctx context.Context, path string, access uint32) (net.Listener, 
 func prepare(_, _ string, raw syscall.RawConn) error {
 	var optErr error
 	err := raw.Control(func(fd uintptr) {
-		optErr = setOptions(int(fd))
-		optErr = errors.Join(
+		optErr = errors.Join(setOptions(int(fd)),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -220,7 +221,7 @@ func (l *loop) close(c *conn) {
 	l.s.logConn(c, false)
 	c.giveUp()
 	if c.inHurry {
-		l.hurried = deleteConn(l.hurried, c)
+		l.hurried = slices.DeleteFunc(l.hurried, func(other *conn) bool { return other == c })
 	}
 	l.slots.free(c)
 	l.s.left()
@@ -284,15 +285,4 @@ func (l *loop) release() {
 	_ = unix.Close(l.wakefd)
 	l.wakefd = -1
 	_ = l.file.Close()
-}
-
-func deleteConn(list []*conn, c *conn) []*conn {
-	for i, other := range list {
-		if other == c {
-			list[i] = list[len(list)-1]
-			list[len(list)-1] = nil
-			return list[:len(list)-1]
-		}
-	}
-	return list
 }

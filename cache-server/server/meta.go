@@ -70,9 +70,9 @@ func (d *deadlines) ttl(expires int64) int64 {
 }
 
 // metaItem is what replies may show of an item.
-func (d *deadlines) metaItem(r *protocol.Request, it *engine.Item) protocol.MetaItem {
+func (c *conn) metaItem(r *protocol.Request, d *deadlines, it *engine.Item) protocol.MetaItem {
 	m := protocol.MetaItem{
-		Key: r.Key, BinaryKey: it.BinaryKey, Flags: it.Flags, CAS: it.CAS, Size: it.Size,
+		Key: r.Key, BinaryKey: it.BinaryKey, Flags: it.Flags, CAS: c.shownCAS(it.CAS), Size: it.Size,
 		TTL: d.ttl(it.Expires), TouchedTTL: d.ttl(it.Expires), Idle: max(d.now-it.LastAccess, 0),
 		Fetched: it.Fetched, WinSent: it.WinSent, Stale: it.Stale,
 	}
@@ -144,7 +144,7 @@ func (c *conn) metaArithmetic(r *protocol.Request) {
 		if r.Meta.Quiet {
 			return
 		}
-		it := d.metaItem(r, &res.Item)
+		it := c.metaItem(r, &d, &res.Item)
 		it.BinaryKey = r.Meta.Binary
 		it.TTL, it.VivifiedTTL, it.Created = d.ttl(res.OldExpires), d.ttl(d.vivified), res.Created
 		if res.Created {
@@ -172,7 +172,7 @@ func (c *conn) metaDebug(r *protocol.Request) {
 		c.ws.out = append(c.ws.out, protocol.ReplyMetaEnd...)
 		return
 	}
-	m := d.metaItem(r, &it)
+	m := c.metaItem(r, &d, &it)
 	total := engine.ItemSize(len(r.Key), it.Size, it.Flags)
 	c.ws.out = protocol.AppendMetaDebug(c.ws.out, &m, c.s.classes.of(total), total)
 }

@@ -26,9 +26,7 @@ func (c *conn) metaGet(r *protocol.Request) bool {
 		c.ws.out = append(c.ws.out, protocol.ReplyWriteMemory...)
 		return true
 	}
-	if c.s.watchers.mask.Load() != 0 {
-		c.logGet(r.Key, &res)
-	}
+	c.looked(r.Key, &res.Item, res.Hit && !res.Created)
 	t := &c.ws.tally
 	switch {
 	case !res.Hit:
@@ -45,7 +43,7 @@ func (c *conn) metaGet(r *protocol.Request) bool {
 		t[cmdGet]++
 		t[getHits]++
 	}
-	it := d.metaItem(r, &res.Item)
+	it := c.metaItem(r, &d, &res.Item)
 	it.TTL, it.VivifiedTTL, it.Created, it.Won = d.ttl(res.OldExpires), d.ttl(d.vivified), res.Created, res.Won
 	if res.Created {
 		it.TouchedTTL = d.ttl(d.touched)

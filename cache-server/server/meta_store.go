@@ -8,18 +8,18 @@ import (
 	"github.com/memkeep/memkeep/cache-server/protocol"
 )
 
-// metaStore stores a value of ms that has come in full, its line end included.
-func (c *conn) metaStore(r *protocol.Request, block []byte) {
+// metaStore stores a value of ms.
+func (c *conn) metaStore(r *protocol.Request, v value) {
 	t := &c.ws.tally
 	t[cmdSet]++
-	if block[r.Size] != '\r' || block[r.Size+1] != '\n' {
+	if !v.ended {
 		c.ws.out = append(c.ws.out, protocol.ReplyBadChunk...)
 		return
 	}
 	d := c.deadlines(r)
 	m := &c.ws.mutation
 	*m = engine.Mutation{
-		Verb: metaVerb(r), Key: r.Key, Value: block[:r.Size], Flags: r.Flags, CAS: r.CAS, Expires: d.touched,
+		Verb: metaVerb(r), Key: r.Key, Value: v.first, More: v.more, Flags: r.Flags, CAS: r.CAS, Expires: d.touched,
 		NewCAS: r.Meta.NewCAS, HasNewCAS: r.Meta.HasNewCAS && r.Meta.NewCAS != 0, // ms takes E0 for none
 		BinaryKey: r.Meta.Binary, Vivify: r.Meta.Vivify, VivifyExpires: d.vivified, Invalidate: r.Meta.Invalidate,
 	}
@@ -58,7 +58,7 @@ func (c *conn) metaStore(r *protocol.Request, block []byte) {
 		c.ws.out = append(c.ws.out, protocol.ReplyOutOfMemory...)
 		return
 	}
-	it := protocol.MetaItem{Key: r.Key, BinaryKey: r.Meta.Binary, CAS: res.CAS, Size: r.Size}
+	it := protocol.MetaItem{Key: r.Key, BinaryKey: r.Meta.Binary, CAS: c.shownCAS(res.CAS), Size: r.Size}
 	if res.Outcome == engine.Stored {
 		it.Size = res.Item.Size
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	// is told afterwards.
 	AdmitBudget   func(bytes int64) error
 	BudgetChanged func()
+	// MemoryLimit, if it is set, tells the kernel's limit for this process in bytes; 0 means none.
+	MemoryLimit func() int64
 	// TransferBytes bounds what all connections together hold while they wait for their clients.
 	// 0 means DefaultTransferBytes.
 	TransferBytes int64
@@ -147,13 +149,19 @@ type Server struct {
 	cancel context.CancelFunc
 
 	mu        sync.Mutex
-	listeners []net.Listener
+	listeners []listener
 	conns     map[*conn]struct{} // connections without a loop
 	open      int                // connections of both kinds
 	loops     []*loop            // made by the first Serve
 	nextLoop  int
 	running   sync.WaitGroup // connections
 	looping   sync.WaitGroup // loops
+}
+
+// listener is one, and its number for stats conns.
+type listener struct {
+	net.Listener
+	id uint64
 }
 
 // The stages of a server, as its loops know them.
@@ -217,7 +225,7 @@ func New(cfg Config) (*Server, error) {
 // accepts, by a goroutine each.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
-	s.listeners = append(s.listeners, l)
+	s.listeners = append(s.listeners, listener{l, s.nextID.Add(1)})
 	s.mu.Unlock()
 	d, err := newDoor(l)
 	if s.draining.Load() {
@@ -279,10 +287,7 @@ func (s *Server) startLoops() error {
 // advance takes all loops to a stage.
 func (s *Server) advance(stage int32) {
 	s.stage.Store(stage)
-	s.mu.Lock()
-	loops := s.loops
-	s.mu.Unlock()
-	for _, l := range loops {
+	for _, l := range s.allLoops() {
 		l.call()
 	}
 }

@@ -49,7 +49,7 @@ func (c *conn) sendOut() bool {
 	if err != nil {
 		return false
 	}
-	return n == len(out) || c.writeSlowly(out[n:])
+	return n == len(out) || c.writeSlowly([][]byte{out[n:]})
 }
 
 // writeNow writes what the kernel takes at once.
@@ -67,7 +67,7 @@ func (c *conn) writeNow(out []byte) (n int, err error) {
 // writeSlowly waits for a client that does not read as fast as it asks. Meanwhile its buffers count against
 // the budget, and where that is spent the client is cut off: those who read must not suffer from those who
 // do not.
-func (c *conn) writeSlowly(out []byte) bool {
+func (c *conn) writeSlowly(pieces [][]byte) bool {
 	if c.outHeld == 0 { // else it was counted with the large reply
 		if !c.s.transfer.try(largeShare) {
 			c.closing(reasonSlowReader)
@@ -78,27 +78,32 @@ func (c *conn) writeSlowly(out []byte) bool {
 	if c.onLoop() {
 		c.leaveWith(0)
 	}
-	err := c.writeBy(out, time.Now().Add(c.patience(len(out))))
+	left := 0
+	for _, piece := range pieces {
+		left += len(piece)
+	}
+	err := c.writeBy(pieces, time.Now().Add(c.patience(left)))
 	if isTimeout(err) {
 		c.closing(reasonSlowReader)
 	}
 	return err == nil
 }
 
-// writeBy writes all of out unless a point in time comes first. The connection is not on its loop.
-func (c *conn) writeBy(out []byte, deadline time.Time) error {
+// writeBy writes all pieces unless a point in time comes first. The connection is not on its loop.
+func (c *conn) writeBy(pieces [][]byte, deadline time.Time) error {
 	if c.l == nil {
 		if err := c.nc.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
-		if _, err := c.nc.Write(out); err != nil {
+		buffers := net.Buffers(pieces)
+		if _, err := buffers.WriteTo(c.nc); err != nil {
 			return err
 		}
 		return c.nc.SetWriteDeadline(time.Time{})
 	}
-	for len(out) > 0 {
-		n, errno := sendNow(c.fd, out)
-		out = out[n:]
+	for len(pieces) > 0 {
+		n, errno := sendPieces(c.fd, pieces)
+		pieces = behind(pieces, n)
 		switch errno {
 		case 0:
 		case syscall.EAGAIN:

@@ -4,7 +4,6 @@
 package server
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -13,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
 	"github.com/memkeep/memkeep/cache-server/protocol"
@@ -40,9 +37,15 @@ func (c *conn) stats(r *protocol.Request) bool {
 	case "slabs":
 		c.appendStats(c.s.slabStats())
 	case "sizes":
+		if !c.leaveForSizes() {
+			ws.out = append(ws.out, protocol.ReplyNoMemory...)
+			return true
+		}
 		c.appendStats(c.s.sizeStats())
+	case "engine":
+		c.appendStats(c.s.engineStats())
 	case "conns":
-		c.appendStats(c.s.connStats())
+		c.appendStats(c.connStats())
 	case "reset":
 		c.s.resetStats()
 		ws.out = append(ws.out, protocol.ReplyReset...)
@@ -131,7 +134,8 @@ func number[T int | int64 | uint64](n T) string {
 
 // generalStats has memcached's keys in memcached's order. What has no counterpart here stays 0.
 func (s *Server) generalStats() []stat {
-	all := slices.Concat(s.processStats(), s.commandStats(), s.machineryStats(), s.storageStats())
+	e := s.engine.Stats()
+	all := slices.Concat(s.processStats(), s.commandStats(&e), s.machineryStats(&e), storageStats(&e))
 	return slices.DeleteFunc(all, func(st stat) bool { return s.hides(st.name) })
 }
 
@@ -179,8 +183,7 @@ func (s *Server) processStats() []stat {
 	}
 }
 
-func (s *Server) commandStats() []stat {
-	e := s.engine.Stats()
+func (s *Server) commandStats(e *engine.Stats) []stat {
 	count := func(i counter) string { return number(s.count(i)) }
 	stats := []stat{
 		{"cmd_get", count(cmdGet)},
@@ -214,8 +217,7 @@ func (s *Server) commandStats() []stat {
 	return append(stats, stat{"bytes_read", count(bytesRead)}, stat{"bytes_written", count(bytesWritten)})
 }
 
-func (s *Server) machineryStats() []stat {
-	e := s.engine.Stats()
+func (s *Server) machineryStats(e *engine.Stats) []stat {
 	return []stat{
 		{"limit_maxbytes", number(e.LimitBytes)},
 		{"accepting_conns", s.accepting()},
@@ -249,8 +251,7 @@ func (s *Server) machineryStats() []stat {
 	}
 }
 
-func (s *Server) storageStats() []stat {
-	e := s.engine.Stats()
+func storageStats(e *engine.Stats) []stat {
 	return []stat{
 		{"bytes", number(e.Bytes)},
 		{"curr_items", number(e.CurrItems)},
@@ -283,6 +284,11 @@ func (s *Server) accepting() string {
 	return "1"
 }
 
+// leaveForSizes lets a count of all items not keep others waiting. False means that there is no memory for that.
+func (c *conn) leaveForSizes() bool {
+	return !c.s.cfg.TrackSizes || c.leave()
+}
+
 // sizeStats counts the items by their size in steps of 32 bytes, if that was asked for. It looks at every item.
 func (s *Server) sizeStats() []stat {
 	if !s.cfg.TrackSizes {
@@ -299,52 +305,4 @@ func (s *Server) sizeStats() []stat {
 		stats = append(stats, stat{number(size), number(counts[size])})
 	}
 	return stats
-}
-
-// connStats lists the connections by number. In place of a file descriptor it has the number of the
-// connection, and its state is always the same: whoever is answered is not being read from.
-func (s *Server) connStats() []stat {
-	var conns []connInfo
-	for _, l := range s.allLoops() {
-		conns = l.connInfos(conns)
-	}
-	s.mu.Lock()
-	for c := range s.conns {
-		local, remote := c.nc.LocalAddr(), c.nc.RemoteAddr()
-		conns = append(conns, connInfo{
-			id: c.id, remote: remote.Network() + ":" + remote.String(),
-			local: local.Network() + ":" + local.String(), lastCommand: c.lastCommand.Load(),
-		})
-	}
-	s.mu.Unlock()
-	slices.SortFunc(conns, func(a, b connInfo) int { return cmp.Compare(a.id, b.id) })
-	now := s.engine.Now()
-	stats := make([]stat, 0, 4*len(conns))
-	for i := range conns {
-		prefix := number(conns[i].id) + ":"
-		stats = append(stats,
-			stat{prefix + "addr", conns[i].remote},
-			stat{prefix + "listen_addr", conns[i].local},
-			stat{prefix + "state", "conn_read"},
-			stat{prefix + "secs_since_last_cmd", number(now - conns[i].lastCommand)})
-	}
-	return stats
-}
-
-// connInfo is what stats conns tells of a connection.
-type connInfo struct {
-	id            uint64
-	remote, local string
-	lastCommand   int64
-}
-
-// connInfos appends what is known of a loop's connections.
-func (l *loop) connInfos(dst []connInfo) []connInfo {
-	l.slots.each(func(c *conn) {
-		dst = append(dst, connInfo{
-			id: c.id, remote: socketName(unix.Getpeername(c.fd)), local: socketName(unix.Getsockname(c.fd)),
-			lastCommand: c.lastCommand.Load(),
-		})
-	})
-	return dst
 }

@@ -53,11 +53,10 @@ type watchers struct {
 // watcher is what waits for one client. Who reports an event only appends to it, and never waits.
 type watcher struct {
 	want uint32
-	most int
 	wake chan struct{}
 
 	mu      sync.Mutex
-	buf     []byte
+	buf     []byte // never grows
 	skipped uint64 // lines that found no room since the last that did
 }
 
@@ -73,7 +72,7 @@ func (s *Server) addWatcher(want uint32, most int) *watcher {
 	if len(w.list) >= maxWatchers {
 		return nil
 	}
-	one := &watcher{want: want, most: most, wake: make(chan struct{}, 1)}
+	one := &watcher{want: want, wake: make(chan struct{}, 1), buf: make([]byte, 0, most)}
 	w.list = append(w.list, one)
 	s.setWatched(w.mask.Load() | want)
 	return one
@@ -141,7 +140,7 @@ func (w *watcher) take(line []byte) bool {
 	const note = 64
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.buf)+len(line)+note > w.most {
+	if len(w.buf)+len(line)+note > cap(w.buf) {
 		w.skipped++
 		return false
 	}
@@ -151,11 +150,16 @@ func (w *watcher) take(line []byte) bool {
 		w.skipped = 0
 	}
 	w.buf = append(w.buf, line...)
+	w.poke()
+	return true
+}
+
+// poke tells that lines wait.
+func (w *watcher) poke() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // lines moves what waits to dst, at most so many bytes.
@@ -165,6 +169,9 @@ func (w *watcher) lines(dst []byte, most int) []byte {
 	n := min(len(w.buf), most)
 	dst = append(dst, w.buf[:n]...)
 	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	if len(w.buf) > 0 {
+		w.poke()
+	}
 	return dst
 }
 
@@ -208,6 +215,9 @@ func (c *conn) watch(r *protocol.Request) bool {
 
 // awaitEvents waits until there are lines, or the connection is to end.
 func (c *conn) awaitEvents(one *watcher) bool {
+	if a := c.away.Load(); a != nil {
+		a.state.Store(stateWatch)
+	}
 	timer := time.NewTimer(watcherPause)
 	defer timer.Stop()
 	for {

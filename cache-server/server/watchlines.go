@@ -35,14 +35,13 @@ func (c *conn) mutate(m *engine.Mutation) engine.Result {
 
 // mutateWatched looks at the item first: memcached tells of every look at an item, and a set begins with one.
 func (c *conn) mutateWatched(m *engine.Mutation) engine.Result {
-	var before engine.ReadResult
-	before.Item, before.Hit = c.s.engine.Peek(m.Key)
-	c.logGet(m.Key, &before)
+	before, found := c.s.engine.Peek(m.Key)
+	c.looked(m.Key, &before, found)
 	result := c.s.engine.Apply(m)
 	switch {
 	case m.Verb == engine.Delete:
-		if result.Outcome == engine.Deleted && before.Hit && !m.Invalidate {
-			c.logDeletion(m.Key, &before.Item)
+		if result.Outcome == engine.Deleted && found && !m.Invalidate {
+			c.logDeletion(m.Key, &before)
 		}
 	case m.Verb != engine.Touch && m.Verb != engine.Increment && m.Verb != engine.Decrement:
 		c.logStore(m, result.Outcome)
@@ -50,16 +49,18 @@ func (c *conn) mutateWatched(m *engine.Mutation) engine.Result {
 	return result
 }
 
-// logGet tells of a look at an item.
-func (c *conn) logGet(key []byte, found *engine.ReadResult) {
-	w := &c.s.watchers
-	if !w.wanted(watchFetchers) {
-		return
+// looked tells those who watch of a look at an item.
+func (c *conn) looked(key []byte, it *engine.Item, found bool) {
+	if c.s.watchers.wanted(watchFetchers) {
+		c.logGet(key, it, found)
 	}
+}
+
+func (c *conn) logGet(key []byte, it *engine.Item, found bool) {
+	w := &c.s.watchers
 	status, class, size := "not_found", 0, 0
-	if found.Hit && !found.Created {
-		size = found.Item.Size
-		status, class = "found", c.s.classOf(key, &found.Item)
+	if found {
+		status, class, size = "found", c.s.classOf(key, it), it.Size
 	}
 	var buf [maxEventLine]byte
 	line := appendKey(w.begin(buf[:0]), " type=item_get", key)
@@ -73,7 +74,7 @@ func (c *conn) logStore(m *engine.Mutation, outcome engine.Outcome) {
 	if !w.wanted(watchMutations) {
 		return
 	}
-	class := c.s.classes.of(engine.ItemSize(len(m.Key), len(m.Value), m.Flags))
+	class := c.s.classes.of(engine.ItemSize(len(m.Key), m.ValueLen(), m.Flags))
 	ttl := uint64(0)
 	if m.Expires != 0 {
 		ttl = uint64(uint32(m.Expires - c.s.engine.Now()))
@@ -83,7 +84,7 @@ func (c *conn) logStore(m *engine.Mutation, outcome engine.Outcome) {
 	line = append(append(line, " status="...), storeStatus(outcome)...)
 	line = append(append(line, " cmd="...), storeName(m.Verb)...)
 	line = strconv.AppendUint(append(line, " ttl="...), ttl, 10)
-	w.publish(watchMutations, c.appendPlace(line, class, len(m.Value)))
+	w.publish(watchMutations, c.appendPlace(line, class, m.ValueLen()))
 }
 
 // logRefusal tells of a value that was not taken.
