@@ -106,7 +106,7 @@ test-race: test-deps ## The cache server and the pure rooms under the race detec
 .PHONY: test-clients
 test-clients: ## Real clients in six languages, text, binary and meta, against our binary and against memcached.
 	hack/debs.sh memcached >/dev/null
-	MEMKEEP_CLIENTS=1 go test -count=1 -timeout 10m -parallel 8 -v ./test/clients
+	go test -tags clients -count=1 -timeout 10m -parallel 8 -v ./test/clients
 
 .PHONY: test-fuzz
 test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
@@ -114,7 +114,7 @@ test-fuzz: ## Every fuzz target for FUZZTIME beyond its seeds.
 
 .PHONY: test-memory
 test-memory: ## The cache server in a memory cgroup with a pod's limit, while clients do their worst. Needs root.
-	MEMKEEP_TEST_MEMORY=1 go test -count=1 -v -timeout 10m ./test/memory
+	go test -tags memory -count=1 -v -timeout 10m ./test/memory
 
 .PHONY: test-image
 test-image: build ## Build the Dockerfile offline with buildah and look into the images.
@@ -130,7 +130,7 @@ test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on th
 
 .PHONY: test-conformance
 test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source or MEMCACHED_SRC=/path, against our binary.
-	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -count=1 -v -timeout 20m ./test/conformance
+	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -tags conformance -count=1 -v -timeout 20m ./test/conformance
 
 .PHONY: soak
 soak: test-deps ## Long lane: millions of commands against memcached, every fuzz target for ten minutes.

@@ -4,163 +4,17 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
 )
-
-// binary is the path of the built command.
-var binary string
-
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "memkeep-cache-server-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "cache-server")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-		return 1
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // another user runs it as well
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-// process is a running cache server.
-type process struct {
-	cmd    *exec.Cmd
-	stderr *lockedBuffer
-	done   chan error
-}
-
-// startProcess runs the binary until the test ends.
-func startProcess(t *testing.T, env []string, args ...string) *process {
-	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), stderr: new(lockedBuffer), done: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stderr = p.stderr
-	p.run(t)
-	return p
-}
-
-func (p *process) run(t *testing.T) {
-	t.Helper()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("start: %v", err)
-	}
-	go func() { p.done <- p.cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		select {
-		case <-p.done:
-		case <-time.After(5 * time.Second):
-		}
-	})
-}
-
-// exited waits until the process has ended and returns its exit code.
-func (p *process) exited(t *testing.T) int {
-	t.Helper()
-	select {
-	case err := <-p.done:
-		p.done <- err
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
-		t.Fatalf("it still runs:\n%s", p.stderr)
-		return -1
-	}
-}
-
-// runBinary runs the binary to its end.
-func runBinary(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Env = append(os.Environ(), env...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	timer := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	_ = cmd.Run()
-	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
-}
-
-// lockedBuffer is a buffer that a process writes while a test reads it.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// dialUntil connects as soon as somebody listens.
-func dialUntil(t *testing.T, network, addr string, p *process) net.Conn {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		conn, err := net.Dial(network, addr)
-		if err == nil {
-			t.Cleanup(func() { _ = conn.Close() })
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-			return conn
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nobody listens on %s: %v\n%s", addr, err, p.stderr)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func exchange(t *testing.T, conn net.Conn, request, want string) {
-	t.Helper()
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatalf("write: %v", err)
-	}
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
-		t.Fatalf("got %q, %v, want %q", got, err, want)
-	}
-}
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range [][]string{{"-h"}, {"--help"}, {"-vh"}} {
@@ -265,7 +119,7 @@ func TestRefusals(t *testing.T) {
 
 func TestRootIsRefusedInAFleet(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can try to be root")
+		lane.Lacks(t, "only root can try to be root")
 	}
 	code, _, stderr := runBinary(t, []string{"POD_IPS=10.0.0.1"}, "fleet", "--memory-bytes=67108864")
 	if code != exitUsage || !strings.Contains(stderr, "refuse to run as root") {
@@ -301,10 +155,10 @@ func TestAFileInTheSocketsPlaceIsKept(t *testing.T) {
 
 func TestMemcachedsFlags(t *testing.T) {
 	port, second := freePort(t), freePort(t)
-	p := startProcess(t, nil, "-p", port, "-l", "127.0.0.1,127.0.0.1:"+second, "-m32", "-c", "10", "-t2", "-I", "512k",
+	startChild(t, nil, "-p", port, "-l", "127.0.0.1,127.0.0.1:"+second, "-m32", "-c", "10", "-t2", "-I", "512k",
 		"-vv", "-U", "0")
 	for _, addr := range []string{"127.0.0.1:" + port, "127.0.0.1:" + second} {
-		conn := dialUntil(t, "tcp", addr, p)
+		conn := dialUntil(t, "tcp", addr)
 		_, _ = io.WriteString(conn, "stats settings\r\nquit\r\n")
 		got, _ := io.ReadAll(conn)
 		for _, want := range []string{"maxbytes 33554432", "maxconns 10", "tcpport " + port, "udpport 0", "num_threads 2",
@@ -319,13 +173,13 @@ func TestMemcachedsFlags(t *testing.T) {
 func TestAUnixSocketIsItsOwnersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache.sock")
 	for range 2 { // the second start finds the first's socket
-		p := startProcess(t, nil, "-s", path)
-		conn := dialUntil(t, "unix", path, p)
+		p := startChild(t, nil, "-s", path)
+		conn := dialUntil(t, "unix", path)
 		exchange(t, conn, "set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n")
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("the socket has mode %v, %v", info.Mode(), err)
 		}
-		_ = p.cmd.Process.Kill()
+		_ = p.Signal(syscall.SIGKILL)
 		p.exited(t)
 	}
 }
@@ -333,14 +187,14 @@ func TestAUnixSocketIsItsOwnersAlone(t *testing.T) {
 func TestADrainAnswersWhatWasReadAndExits(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		port, monitor := freePort(t), freePort(t)
-		p := startProcess(t, nil, "-p", port, "--metrics", "127.0.0.1:"+monitor)
-		idle, busy := dialUntil(t, "tcp", "127.0.0.1:"+port, p), dialUntil(t, "tcp", "127.0.0.1:"+port, p)
+		p := startChild(t, nil, "-p", port, "--metrics", "127.0.0.1:"+monitor)
+		idle, busy := dialUntil(t, "tcp", "127.0.0.1:"+port), dialUntil(t, "tcp", "127.0.0.1:"+port)
 		exchange(t, idle, "version\r\n", "VERSION 1.6.45\r\n")
 		exchange(t, busy, "version\r\nset k 0 0 5\r\nab", "VERSION 1.6.45\r\n")
 		if got := httpGet(t, "127.0.0.1:"+monitor, "/readyz"); !strings.Contains(got, "200 OK") {
 			t.Errorf("ready before: %q", got)
 		}
-		_ = p.cmd.Process.Signal(signal)
+		_ = p.Signal(signal)
 		if got, err := io.ReadAll(idle); err != nil || len(got) > 0 {
 			t.Errorf("the idle connection: %q, %v", got, err)
 		}
@@ -355,18 +209,18 @@ func TestADrainAnswersWhatWasReadAndExits(t *testing.T) {
 		}
 		exchange(t, busy, "cde\r\n", "STORED\r\n")
 		if code := p.exited(t); code != 0 {
-			t.Errorf("%v: exit code %d\n%s", signal, code, p.stderr)
+			t.Errorf("%v: exit code %d\n%s", signal, code, p.Stderr())
 		}
 	}
 }
 
 func TestADrainIsBounded(t *testing.T) {
 	port := freePort(t)
-	p := startProcess(t, nil, "-p", port, "--drain-timeout", "300ms")
-	conn := dialUntil(t, "tcp", "127.0.0.1:"+port, p)
+	p := startChild(t, nil, "-p", port, "--drain-timeout", "300ms")
+	conn := dialUntil(t, "tcp", "127.0.0.1:"+port)
 	exchange(t, conn, "version\r\nset k 0 0 5\r\nab", "VERSION 1.6.45\r\n")
 	began := time.Now()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.Signal(syscall.SIGTERM)
 	if code := p.exited(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -380,31 +234,9 @@ func TestStartTime(t *testing.T) {
 	for range 5 {
 		port := freePort(t)
 		began := time.Now()
-		p := startProcess(t, nil, "-p", port)
-		exchange(t, dialUntil(t, "tcp", "127.0.0.1:"+port, p), "version\r\n", "VERSION 1.6.45\r\n")
+		startChild(t, nil, "-p", port)
+		exchange(t, dialUntil(t, "tcp", "127.0.0.1:"+port), "version\r\n", "VERSION 1.6.45\r\n")
 		best = min(best, time.Since(began))
 	}
 	t.Logf("from exec to the first answer: %v at best", best.Round(100*time.Microsecond))
-}
-
-// httpGet asks by hand, so that it works from any thread's network namespace.
-func httpGet(t *testing.T, addr, path string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatalf("dial %s: %v", addr, err)
-	}
-	defer func() { _ = conn.Close() }()
-	return httpOver(t, conn, path)
-}
-
-func httpOver(t *testing.T, conn net.Conn, path string) string {
-	t.Helper()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", path)
-	got, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatalf("read %s: %v", path, err)
-	}
-	return string(got)
 }

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
 )
 
 const (
@@ -29,29 +31,27 @@ const (
 
 // footprint is what a process holds.
 type footprint struct {
-	descriptors, goroutines, connections, held, residentKiB int
+	descriptors, goroutines, connections, held int
+	resident                                   int64 // bytes
 }
 
-func (p *process) footprint(t *testing.T, addr, monitor string) footprint {
+func (c *child) footprint(t *testing.T, addr, monitor string) footprint {
 	t.Helper()
 	var f footprint
-	pid := strconv.Itoa(p.cmd.Process.Pid)
 	metrics := httpGet(t, monitor, "/metrics")
 	f.goroutines = numberIn(t, metrics, `(?m)^go_goroutines (\S+)$`)
 	f.held = numberIn(t, metrics, `(?m)^memkeep_cache_held_bytes (\S+)$`)
-	conn := dialUntil(t, "tcp", addr, p)
+	conn := dialUntil(t, "tcp", addr)
 	_, _ = io.WriteString(conn, "stats\r\nquit\r\n")
 	stats, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatalf("ask for statistics: %v", err)
 	}
 	f.connections = numberIn(t, string(stats), `STAT curr_connections (\d+)`)
-	status, err := os.ReadFile("/proc/" + pid + "/status")
-	if err != nil {
+	if f.resident, err = c.RSS(); err != nil {
 		t.Fatal(err)
 	}
-	f.residentKiB = numberIn(t, string(status), `VmRSS:\s+(\d+) kB`)
-	descriptors, err := os.ReadDir("/proc/" + pid + "/fd")
+	descriptors, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.Pid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,18 +75,11 @@ func numberIn(t *testing.T, text, pattern string) int {
 // TestChaosLeavesNothingBehind has clients that do all that clients should not, beside others that check what they have
 // stored. MEMKEEP_CHAOS_SECONDS sets for how long.
 func TestChaosLeavesNothingBehind(t *testing.T) {
-	seconds := chaosSeconds
-	if text := os.Getenv("MEMKEEP_CHAOS_SECONDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("MEMKEEP_CHAOS_SECONDS is %q: it must be a number", text)
-		}
-		seconds = n
-	}
+	seconds := lane.Number(t, "MEMKEEP_CHAOS_SECONDS", chaosSeconds)
 	port, monitor := freePort(t), "127.0.0.1:"+freePort(t)
 	addr := "127.0.0.1:" + port
-	p := startProcess(t, nil, "-p", port, "-l", "127.0.0.1", "-m", "64", "-c", "200", "-t", "2", "--metrics", monitor)
-	fillUp(t, dialUntil(t, "tcp", addr, p))
+	p := startChild(t, nil, "-p", port, "-l", "127.0.0.1", "-m", "64", "-c", "200", "-t", "2", "--metrics", monitor)
+	fillUp(t, dialUntil(t, "tcp", addr))
 	chaos(t, addr, time.Second) // what is made on first use is there now
 	before := p.settled(t, addr, monitor, footprint{})
 	checks := chaos(t, addr, time.Duration(seconds)*time.Second)
@@ -104,10 +97,10 @@ func TestChaosLeavesNothingBehind(t *testing.T) {
 	if after.goroutines > before.goroutines+2 {
 		t.Errorf("goroutines are left: before %d, after %d", before.goroutines, after.goroutines)
 	}
-	if after.residentKiB > before.residentKiB+16<<10 {
-		t.Errorf("memory has grown from %d to %d KiB", before.residentKiB, after.residentKiB)
+	if after.resident > before.resident+16<<20 {
+		t.Errorf("memory has grown from %d to %d bytes", before.resident, after.resident)
 	}
-	if said := p.stderr.String(); strings.Contains(said, "panic") || strings.Contains(said, "goroutine ") {
+	if said := p.Stderr(); strings.Contains(said, "panic") || strings.Contains(said, "goroutine ") {
 		t.Errorf("it says:\n%.2000s", said)
 	}
 }
@@ -126,11 +119,11 @@ func fillUp(t *testing.T, conn net.Conn) {
 }
 
 // settled waits until nothing more is held than before, or gives up and returns what is.
-func (p *process) settled(t *testing.T, addr, monitor string, before footprint) footprint {
+func (c *child) settled(t *testing.T, addr, monitor string, before footprint) footprint {
 	t.Helper()
 	var f footprint
 	for range 100 {
-		f = p.footprint(t, addr, monitor)
+		f = c.footprint(t, addr, monitor)
 		calm := f.held == 0 && f.connections <= 2
 		if calm && (before == footprint{} || f.descriptors <= before.descriptors && f.goroutines <= before.goroutines+2) {
 			return f

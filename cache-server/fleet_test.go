@@ -16,13 +16,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // inNamespace runs f on a thread with a network of its own, in which 10.211.0.1 and 10.211.0.2 are this host.
 func inNamespace(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("making a network namespace needs root")
+		lane.Lacks(t, "making a network namespace needs root")
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -52,37 +55,18 @@ func inNamespace(t *testing.T, f func()) {
 }
 
 // startFleet runs the binary as a pod's user on the given addresses.
-func startFleet(t *testing.T, podIPs string, args ...string) *process {
+func startFleet(t *testing.T, podIPs string, args ...string) *child {
 	t.Helper()
-	p := &process{
-		cmd:    exec.Command(binary, append([]string{"fleet", "--memory-bytes=67108864"}, args...)...),
-		stderr: new(lockedBuffer), done: make(chan error, 1),
-	}
-	p.cmd.Env = []string{"POD_IPS=" + podIPs}
-	p.cmd.Stderr = p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
-	p.run(t)
-	return p
+	cmd := exec.Command(binary, append([]string{"fleet", "--memory-bytes=67108864"}, args...)...)
+	cmd.Env = []string{"POD_IPS=" + podIPs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	return &child{process.MustStart(t, cmd)}
 }
 
 // dialFrom connects from one address to another as soon as somebody listens.
-func dialFrom(t *testing.T, from, to string, p *process) net.Conn {
+func dialFrom(t *testing.T, from, to string) net.Conn {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		conn, err := dialer.Dial("tcp", to)
-		if err == nil {
-			t.Cleanup(func() { _ = conn.Close() })
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-			return conn
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("nobody listens on %s: %v\n%s", to, err, p.stderr)
-			runtime.Goexit()
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	return dialWith(t, &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, "tcp", to)
 }
 
 func TestAFleetServesItsAddressesAndNothingElse(t *testing.T) {
@@ -91,7 +75,7 @@ func TestAFleetServesItsAddressesAndNothingElse(t *testing.T) {
 		for _, ends := range [][2]string{
 			{"10.211.0.2", "10.211.0.1:11211"}, {"fd21:1::2", "[fd21:1::1]:11211"},
 		} {
-			conn := dialFrom(t, ends[0], ends[1], p)
+			conn := dialFrom(t, ends[0], ends[1])
 			exchange(t, conn, "set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n")
 			exchange(t, conn, "flush_all\r\nverbosity 1\r\n",
 				"OK\r\nCLIENT_ERROR verbosity not allowed\r\n")
@@ -102,42 +86,42 @@ func TestAFleetServesItsAddressesAndNothingElse(t *testing.T) {
 				t.Errorf("somebody listens on %s", addr)
 			}
 		}
-		own := dialFrom(t, "10.211.0.1", "10.211.0.1:11211", p)
+		own := dialFrom(t, "10.211.0.1", "10.211.0.1:11211")
 		if got, err := io.ReadAll(own); len(got) > 0 || err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Errorf("from its own address: %q, %v", got, err)
 		}
-		metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150", p), "/metrics")
+		metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/metrics")
 		for _, want := range []string{"memcached_up 1", `memkeep_cache_connections_refused_total{reason="own_address"} 1`,
 			"memcached_limit_bytes 6.7108864e+07"} {
 			if !strings.Contains(metrics, want) {
 				t.Errorf("%q is not among the metrics", want)
 			}
 		}
-		if got := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150", p), "/readyz"); !strings.Contains(got, "200 OK") {
+		if got := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/readyz"); !strings.Contains(got, "200 OK") {
 			t.Errorf("readyz: %q", got)
 		}
-		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)); err != nil ||
+		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid())); err != nil ||
 			!strings.Contains(string(status), "Uid:\t65532") {
 			t.Errorf("it does not run as 65532: %v", err)
 		}
-		if info, err := os.Stat(fmt.Sprintf("/proc/%d/mem", p.cmd.Process.Pid)); err != nil ||
+		if info, err := os.Stat(fmt.Sprintf("/proc/%d/mem", p.Pid())); err != nil ||
 			info.Sys().(*syscall.Stat_t).Uid != 0 {
 			t.Error("its memory is not root's alone: the process is dumpable")
 		}
-		if !strings.HasPrefix(p.stderr.String(), `{"time":`) {
-			t.Errorf("the log is no JSON: %q", p.stderr)
+		if !strings.HasPrefix(p.Stderr(), `{"time":`) {
+			t.Errorf("the log is no JSON: %q", p.Stderr())
 		}
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		_ = p.Signal(syscall.SIGTERM)
 		if code := p.exited(t); code != 0 {
-			t.Errorf("exit code %d\n%s", code, p.stderr)
+			t.Errorf("exit code %d\n%s", code, p.Stderr())
 		}
 	})
 }
 
 func TestAFleetRefusesAllAdminCommandsUnlessListed(t *testing.T) {
 	inNamespace(t, func() {
-		p := startFleet(t, "10.211.0.1")
-		conn := dialFrom(t, "10.211.0.2", "10.211.0.1:11211", p)
+		startFleet(t, "10.211.0.1")
+		conn := dialFrom(t, "10.211.0.2", "10.211.0.1:11211")
 		for _, command := range []string{"flush_all", "cache_memlimit 64", "verbosity 1", "stats reset", "stats detail on",
 			"stats conns", "stats cachedump"} {
 			name := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(command, " 64"), " 1"), " on")
@@ -153,8 +137,8 @@ func TestAFleetRefusesAllAdminCommandsUnlessListed(t *testing.T) {
 func TestAFleetOnAnAddressThatIsNotThereFails(t *testing.T) {
 	inNamespace(t, func() {
 		p := startFleet(t, "10.211.0.1,10.211.0.9")
-		if code := p.exited(t); code != exitFailed || !strings.Contains(p.stderr.String(), "10.211.0.9") {
-			t.Errorf("exit code %d\n%s", code, p.stderr)
+		if code := p.exited(t); code != exitFailed || !strings.Contains(p.Stderr(), "10.211.0.9") {
+			t.Errorf("exit code %d\n%s", code, p.Stderr())
 		}
 	})
 }

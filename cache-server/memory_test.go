@@ -6,7 +6,6 @@ package main
 import (
 	"strings"
 	"testing"
-	"testing/fstest"
 )
 
 func TestMemoryLimit(t *testing.T) {
@@ -37,11 +36,7 @@ func TestMemoryLimit(t *testing.T) {
 		{"garbage", map[string]string{"proc/self/cgroup": "x\n0::/\n", "sys/fs/cgroup/memory.max": "lots\n"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			root := fstest.MapFS{}
-			for name, text := range c.files {
-				root[name] = &fstest.MapFile{Data: []byte(text)}
-			}
-			if got := memoryLimit(root); got != c.want {
+			if got := memoryLimit(groupFiles(c.files)); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})

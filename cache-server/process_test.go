@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // waitFor reads a file once it is there.
@@ -31,7 +34,7 @@ func waitFor(t *testing.T, path string) string {
 
 func dialPort(t *testing.T, port int) net.Conn {
 	t.Helper()
-	return dialUntil(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), nil)
+	return dialUntil(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 }
 
 func TestADaemonServesWhenItsParentIsGone(t *testing.T) {
@@ -71,7 +74,7 @@ func TestADaemonThatCannotServeSaysSo(t *testing.T) {
 
 func TestRootBecomesAnotherUserOnEveryThread(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can become another user")
+		lane.Lacks(t, "only root can become another user")
 	}
 	portFile := filepath.Join(t.TempDir(), "ports")
 	for dir := filepath.Dir(portFile); dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
@@ -79,9 +82,9 @@ func TestRootBecomesAnotherUserOnEveryThread(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := startProcess(t, []string{"MEMCACHED_PORT_FILENAME=" + portFile}, "-p", "-1", "-u", "nobody")
+	p := startChild(t, []string{"MEMCACHED_PORT_FILENAME=" + portFile}, "-p", "-1", "-u", "nobody")
 	waitFor(t, portFile)
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Pid()))
 	if err != nil || len(tasks) == 0 {
 		t.Fatalf("no threads: %v", err)
 	}
@@ -115,11 +118,10 @@ func TestTestHooksMoveTheClock(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			portFile := filepath.Join(t.TempDir(), "ports")
 			args := append([]string{"-p", "-1"}, c.args...)
-			p := &process{cmd: exec.Command(binary, args...), stderr: new(lockedBuffer), done: make(chan error, 1)}
-			p.cmd.Args[0] = c.binary
-			p.cmd.Env = append(os.Environ(), "MEMCACHED_PORT_FILENAME="+portFile)
-			p.cmd.Stderr = p.stderr
-			p.run(t)
+			cmd := exec.Command(binary, args...)
+			cmd.Args[0] = c.binary
+			cmd.Env = append(os.Environ(), "MEMCACHED_PORT_FILENAME="+portFile)
+			process.MustStart(t, cmd)
 			var port int
 			if _, err := fmt.Sscanf(waitFor(t, portFile), "TCP INET: %d\n", &port); err != nil {
 				t.Fatal(err)
@@ -138,7 +140,7 @@ func TestTestHooksMoveTheClock(t *testing.T) {
 
 func TestFlagsTurnCommandsOff(t *testing.T) {
 	portFile := filepath.Join(t.TempDir(), "ports")
-	p := startProcess(t, []string{"MEMCACHED_PORT_FILENAME=" + portFile},
+	p := startChild(t, []string{"MEMCACHED_PORT_FILENAME=" + portFile},
 		"-p", "-1", "-F", "-X", "-W", "-A", "-C", "-M", "-D", "/", "-o", "modern,track_sizes")
 	var port int
 	if _, err := fmt.Sscanf(waitFor(t, portFile), "TCP INET: %d\n", &port); err != nil {
@@ -160,6 +162,6 @@ func TestFlagsTurnCommandsOff(t *testing.T) {
 	exchange(t, conn, "stats sizes\r\n", "STAT 64 1\r\nEND\r\n")
 	exchange(t, conn, "shutdown\r\n", "")
 	if code := p.exited(t); code != exitOK {
-		t.Errorf("exit code %d\n%s", code, p.stderr)
+		t.Errorf("exit code %d\n%s", code, p.Stderr())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 )
 
+// groupFiles is a file system with files of the kernel's that tell of control groups.
 func groupFiles(files map[string]string) fstest.MapFS {
 	root := fstest.MapFS{}
 	for name, text := range files {

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // memoryFile is a path for an arena, on tmpfs where there is one.
@@ -31,41 +33,14 @@ func memoryFile(t *testing.T) string {
 }
 
 // startOn runs the binary with an arena until the test ends, and connects to it.
-func startOn(t *testing.T, program string, extra *os.File, args ...string) (*process, net.Conn) {
+func startOn(t *testing.T, program string, extra *os.File, args ...string) (*child, net.Conn) {
 	t.Helper()
 	port := freePort(t)
-	p := &process{
-		cmd:    exec.Command(program, append([]string{"-p", port}, args...)...),
-		stderr: new(lockedBuffer), done: make(chan error, 1),
-	}
+	cmd := exec.Command(program, append([]string{"-p", port}, args...)...)
 	if extra != nil {
-		p.cmd.ExtraFiles = []*os.File{extra}
+		cmd.ExtraFiles = []*os.File{extra}
 	}
-	p.cmd.Stderr = p.stderr
-	p.run(t)
-	return p, dialUntil(t, "tcp", net.JoinHostPort("127.0.0.1", port), p)
-}
-
-// stop ends a process with a signal and waits for it.
-func (p *process) stop(t *testing.T, signal syscall.Signal) {
-	t.Helper()
-	if err := p.cmd.Process.Signal(signal); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.exited(t); code != 0 && signal != syscall.SIGKILL {
-		t.Fatalf("exit code %d:\n%s", code, p.stderr)
-	}
-}
-
-// said waits until the process has logged something.
-func (p *process) said(t *testing.T, what string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.stderr.String(), what); {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not log %q:\n%s", what, p.stderr)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	return &child{process.MustStart(t, cmd)}, dialUntil(t, "tcp", net.JoinHostPort("127.0.0.1", port))
 }
 
 // fill stores n items of different sizes.
@@ -174,11 +149,9 @@ func TestOtherCircumstancesStartCold(t *testing.T) {
 
 // TestAnotherReleaseGoesOn builds the command with another version, as an update of the image does.
 func TestAnotherReleaseGoesOn(t *testing.T) {
-	newer := filepath.Join(t.TempDir(), "cache-server")
-	build := exec.Command("go", "build", "-ldflags", "-X main.version=v9.9.9", "-o", newer, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	newer, err := process.Build(t.Context(), t.TempDir(), "-ldflags", "-X main.version=v9.9.9")
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := memoryFile(t)
 	p, conn := startOn(t, binary, nil, "-e", path)
@@ -193,7 +166,7 @@ func TestAnotherReleaseGoesOn(t *testing.T) {
 func TestItemsOutliveTheProcessInADescriptor(t *testing.T) {
 	fd, err := unix.MemfdCreate("arena", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		t.Skipf("no memfd: %v", err)
+		lane.Lacks(t, "no memfd: %v", err)
 	}
 	file := os.NewFile(uintptr(fd), "arena")
 	t.Cleanup(func() { _ = file.Close() })

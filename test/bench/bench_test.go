@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/memkeep/memkeep/test/process"
 )
 
 func TestSpreads(t *testing.T) {
@@ -126,13 +126,10 @@ func TestCommandLine(t *testing.T) {
 
 // TestSmoke measures for a moment, with real servers. It judges no figure, only that they are there.
 func TestSmoke(t *testing.T) {
-	memcached := debian("memcached")
-	if _, err := exec.LookPath(memcached); err != nil {
-		t.Fatalf("memcached is not there to compare with: run `make test-deps`: %v", err)
-	}
-	mine := filepath.Join(t.TempDir(), "cache-server")
-	if out, err := exec.Command("go", "build", "-o", mine, "../../cache-server").CombinedOutput(); err != nil {
-		t.Fatalf("build the cache server: %v\n%s", err, out)
+	memcached := process.MustMemcached(t)
+	mine, err := process.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	var out, log bytes.Buffer
 	code := run(t.Context(), []string{

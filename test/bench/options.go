@@ -4,11 +4,9 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/memkeep/memkeep/test/bench/subject"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 const (
@@ -89,9 +88,9 @@ func parseOptions(args []string, stdout, stderr io.Writer) (*options, error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	server := set.String("server", "bin/cache-server", "`path` of our cache server")
-	memcached := set.String("memcached", debian("memcached"), "`path` of the memcached to compare with")
+	memcached := set.String("memcached", unpacked("memcached"), "`path` of the memcached to compare with")
 	set.Var(&more, "peer", "[NAME=]`path` of one more memcached to compare with; may be repeated")
-	set.StringVar(&o.strace, "strace", debian("strace"),
+	set.StringVar(&o.strace, "strace", unpacked("strace"),
 		"`path` of strace, which counts system calls; empty leaves that out")
 	set.StringVar(&o.density, "density", "bin/density",
 		"`path` of test/bench/density, which measures the memory of items;\nleft out with -quick, and where empty")
@@ -178,18 +177,10 @@ func (o *options) complete() error {
 	return err
 }
 
-// debian is where hack/debs.sh puts a program.
-func debian(name string) string {
-	cache := os.Getenv("MEMKEEP_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return name
-		}
-		cache = filepath.Join(dir, "memkeep")
-	}
-	path := filepath.Join(cache, "bin", name)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+// unpacked is where hack/debs.sh puts a program, or its bare name where it is not there.
+func unpacked(name string) string {
+	path, err := process.Program(name)
+	if err != nil {
 		return name
 	}
 	return path

@@ -1,6 +1,8 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build clients
+
 package clients
 
 import (
@@ -9,20 +11,22 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // TestLibmemcachedsOwnChecks runs memccapable, which checks every command of both protocols, against both servers.
 func TestLibmemcachedsOwnChecks(t *testing.T) {
-	wanted(t)
 	out, err := exec.Command("../../hack/debs.sh", "libmemcached-tools").Output()
 	if err != nil {
-		t.Skipf("libmemcached-tools cannot be had: %v", err)
+		lane.Lacks(t, "libmemcached-tools cannot be had: %v", err)
 	}
 	memccapable := filepath.Join(strings.TrimSpace(string(out)), "wrapped", "memccapable")
-	for name, binary := range map[string]string{"memcached": findMemcached(t), "memkeep": buildOurs(t)} {
+	for name, binary := range map[string]string{"memcached": process.MustMemcached(t), "memkeep": ours} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			host, port, err := net.SplitHostPort(startServer(t, freeAddress(t), binary))
+			host, port, err := net.SplitHostPort(startServer(t, process.MustFreeAddress(t), binary))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,8 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build clients
+
 package clients
 
 import (
@@ -16,6 +18,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // notThere is how hack/client.sh says that a client could not be had.
@@ -47,12 +52,24 @@ var scripted = []struct {
 	{"memcached, Node.js", "node", "memcached.js", []string{"text"}, nil, []string{"version", "stats"}},
 }
 
+// ours is the path of the cache server.
+var ours string
+
+func TestMain(m *testing.M) {
+	os.Exit(process.Main(m, &ours))
+}
+
+// startServer runs a server until the test ends and returns its address.
+func startServer(t *testing.T, addr, binary string, flags ...string) string {
+	t.Helper()
+	return process.MustServe(t, binary, addr, append([]string{"-m", "256"}, flags...)...).Addr
+}
+
 // TestClients runs every client against both servers. All at once: most of what they do is to wait for an expiry.
 func TestClients(t *testing.T) {
-	wanted(t)
 	servers := []struct{ name, addr string }{
-		{"memcached", startServer(t, freeAddress(t), findMemcached(t))},
-		{"memkeep", startServer(t, freeAddress(t), buildOurs(t))},
+		{"memcached", startServer(t, process.MustFreeAddress(t), process.MustMemcached(t))},
+		{"memkeep", startServer(t, process.MustFreeAddress(t), ours)},
 	}
 	for _, c := range scripted {
 		for _, protocol := range c.protocols {
@@ -78,14 +95,6 @@ func TestClients(t *testing.T) {
 			t.Parallel()
 			useGomemcache(t, server.addr)
 		})
-	}
-}
-
-// wanted skips the test unless its lane runs: unit tests download nothing.
-func wanted(t *testing.T) {
-	t.Helper()
-	if os.Getenv("MEMKEEP_CLIENTS") == "" {
-		t.Skip("clients are unpacked and run by make test-clients")
 	}
 }
 
@@ -117,7 +126,7 @@ func runScript(t *testing.T, language, script, addr, protocol, prefix string, on
 	}
 	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == notThere {
-		t.Skipf("the clients of %s could not be had:\n%s", language, stderr.String())
+		lane.Lacks(t, "the clients of %s could not be had:\n%s", language, stderr.String())
 	}
 	if err != nil {
 		t.Fatalf("%v after the steps %q:\n%s", err, steps, stderr.String())

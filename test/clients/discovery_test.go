@@ -1,6 +1,8 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build clients
+
 package clients
 
 import (
@@ -9,12 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // TestAClientFollowsTheCluster lets a client find two caches through one of them, and then that only one is left.
 func TestAClientFollowsTheCluster(t *testing.T) {
-	wanted(t)
-	addrs := []string{freeAddress(t), freeAddress(t)}
+	addrs := []string{process.MustFreeAddress(t), process.MustFreeAddress(t)}
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // another user reads it
 		t.Fatal(err)
@@ -31,9 +34,8 @@ func TestAClientFollowsTheCluster(t *testing.T) {
 		}
 	}
 	write(addrs...)
-	binary := buildOurs(t)
 	for _, addr := range addrs {
-		startServer(t, addr, binary, "--cluster-file", file)
+		startServer(t, addr, ours, "--cluster-file", file)
 	}
 	want := []string{"uses " + strings.Join(addrs, " "), "uses " + addrs[1]}
 	steps := runScript(t, "node", "memcached-elasticache.js", addrs[0], "text", "discovery-", func(step string) {

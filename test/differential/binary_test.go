@@ -56,8 +56,8 @@ func closeBinary(g *generator) {
 
 // seconds is an expiry time that never lies near the clock.
 func (g *generator) seconds() uint32 {
-	if len(g.ttls) > 0 {
-		n, _ := strconv.Atoi(pick(g, g.ttls...))
+	if g.pace != nil {
+		n, _ := strconv.Atoi(pick(g, g.pace.ttls...))
 		return uint32(n)
 	}
 	return pick(g, 0, 0, 0, 0, 1000, 2592000, 2592001, 1_000_000_000, 2_147_483_647, uint32(1)<<31, ^uint32(0)-5)

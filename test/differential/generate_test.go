@@ -30,8 +30,8 @@ type generator struct {
 	counting []string
 	// alone tells that no other stream runs, so that commands may touch all items.
 	alone bool
-	// ttls are expiry times to choose from; none means ones that never lie near the clock.
-	ttls []string
+	// pace has the expiry times to choose from; without one there are those that never lie near the clock.
+	pace *pace
 
 	// newer tells that the reference is a memcached 1.6.45.
 	newer bool
@@ -135,8 +135,8 @@ func (g *generator) exptime() string {
 	switch {
 	case g.chance(40):
 		return pick(g, "x", "", "--1", "99999999999999999999", "1x", "1.5", "0x10")
-	case len(g.ttls) > 0:
-		return pick(g, g.ttls...)
+	case g.pace != nil:
+		return pick(g, g.pace.ttls...)
 	}
 	return pick(g, "0", "0", "0", "0", "1000", "2592000", "-1", "-100", "2592001", "1000000000", "2147483647", "0005000")
 }

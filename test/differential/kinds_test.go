@@ -10,8 +10,7 @@ import (
 
 // kind is one protocol: how its commands are made, and how replies are read.
 type kind struct {
-	name  string
-	hello string // a request that a server of this protocol answers
+	name string
 	// open adds the commands that bring the stream's keys into a known state.
 	open func(*generator)
 	// command adds one command, which may be nonsense.
@@ -27,12 +26,12 @@ type kind struct {
 }
 
 var (
-	textKind = kind{name: "text", hello: "version\r\n", open: openText, command: textCommand, close: closeText,
-		farewell: textFarewell, replies: parseText}
-	metaKind = kind{name: "meta", hello: "mn\r\n", open: openMeta, command: metaCommand, close: closeMeta,
-		farewell: textFarewell, replies: parseText}
-	binKind = kind{name: "binary", hello: string(packet{op: opNoop}.header(0)), open: openBinary,
-		command: binaryCommand, close: closeBinary, farewell: binaryFarewell, replies: parseBinary, cutOff: withoutQuit}
+	textKind = kind{name: "text", open: openText, command: textCommand, close: closeText, farewell: textFarewell,
+		replies: parseText}
+	metaKind = kind{name: "meta", open: openMeta, command: metaCommand, close: closeMeta, farewell: textFarewell,
+		replies: parseText}
+	binKind = kind{name: "binary", open: openBinary, command: binaryCommand, close: closeBinary,
+		farewell: binaryFarewell, replies: parseBinary, cutOff: withoutQuit}
 )
 
 // textFarewell holds enough lines of two spaces to end a data block that is still open, then a word that closes the

@@ -5,6 +5,7 @@ package differential
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -89,10 +90,19 @@ func (g *generator) hints() string {
 }
 
 func (g *generator) metaTTL() string {
-	if len(g.ttls) > 0 {
-		return pick(g, g.ttls...)
+	if g.pace != nil {
+		return pick(g, g.pace.ttls...)
 	}
 	return pick(g, "0", "0", "1000", "5000", "-1", "2592000", "2147483647")
+}
+
+// recache is a flag that asks for a winner once an item has less than so many seconds left. Whole periods of a pace
+// are met between the parts, as expiries are.
+func (g *generator) recache() string {
+	if g.pace != nil {
+		return fmt.Sprintf("R%d", int(g.pace.period.Seconds()))
+	}
+	return "R30"
 }
 
 // number of a CAS that a client chooses.
@@ -118,7 +128,7 @@ func (g *generator) metaGet() {
 		if g.chance(3) {
 			return g.hints()
 		}
-		return pick(g, "c", "f", "h", "l", "s", "t", "u", "v", "v", "v", "N"+g.metaTTL(), "R30", "R3000", "T"+g.metaTTL(),
+		return pick(g, "c", "f", "h", "l", "s", "t", "u", "v", "v", "v", "N"+g.metaTTL(), g.recache(), "R3000", "T"+g.metaTTL(),
 			g.since(g.newCAS(), "v"))
 	}), g.end())
 }

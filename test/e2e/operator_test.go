@@ -21,6 +21,7 @@ import (
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/test/harness"
+	"github.com/memkeep/memkeep/test/lane"
 )
 
 // killOperator deletes the operator's pods without any grace.
@@ -157,7 +158,7 @@ func otherCacheImage(t *testing.T) string {
 		t.Fatal("MEMKEEP_CACHE_IMAGE is not set: run `make test-e2e`")
 	}
 	if cluster.ExecNode == "" {
-		t.Skip("a second image needs access to the nodes, which only the development cluster gives")
+		lane.Lacks(t, "a second image needs access to the nodes, which only the development cluster gives")
 	}
 	name := cluster.CacheImage + "-next"
 	for _, node := range players.nodes {

@@ -6,7 +6,6 @@ package linearizability
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +14,9 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/memkeep/memkeep/test/inprocess"
+	"github.com/memkeep/memkeep/test/lane"
 )
 
 const (
@@ -55,17 +57,10 @@ var scenarios = []scenario{
 }
 
 func TestHistoriesAreLinearizable(t *testing.T) {
-	requests := defaultRequests
-	if text := os.Getenv("MEMKEEP_LINEAR_REQUESTS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("MEMKEEP_LINEAR_REQUESTS is %q: it must be a number", text)
-		}
-		requests = n
-	}
+	requests := lane.Number(t, "MEMKEEP_LINEAR_REQUESTS", defaultRequests)
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
-			addr := start(t)
+			addr := inprocess.Serve(t, 64).String()
 			history := record(t, addr, s, requests)
 			switch got := porcupine.CheckOperationsTimeout(checked(s.pressure), history, checkFor); got {
 			case porcupine.Ok:

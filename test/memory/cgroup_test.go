@@ -1,6 +1,8 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build memory
+
 package memory
 
 import (
@@ -13,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
 )
 
 // group is a memory cgroup of version 1 or 2.
@@ -25,22 +29,22 @@ type group struct {
 func newGroup(t *testing.T, limit int64) *group {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("making a memory cgroup needs root")
+		lane.Lacks(t, "making a memory cgroup needs root")
 	}
 	g := &group{version: 2, dir: "/sys/fs/cgroup"}
 	if controllers, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers"); err != nil {
 		g.version, g.dir = 1, "/sys/fs/cgroup/memory"
 		if _, err := os.Stat(filepath.Join(g.dir, "memory.limit_in_bytes")); err != nil {
-			t.Skip("there is no memory controller, neither version 2 at /sys/fs/cgroup nor version 1")
+			lane.Lacks(t, "there is no memory controller, neither version 2 at /sys/fs/cgroup nor version 1")
 		}
 	} else if !strings.Contains(string(controllers), "memory") {
-		t.Skip("the memory controller is not delegated to /sys/fs/cgroup")
+		lane.Lacks(t, "the memory controller is not delegated to /sys/fs/cgroup")
 	} else if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0o600); err != nil {
-		t.Skipf("the memory controller cannot be enabled: %v", err)
+		lane.Lacks(t, "the memory controller cannot be enabled: %v", err)
 	}
 	g.dir = filepath.Join(g.dir, fmt.Sprintf("memkeep-test-%d-%d", os.Getpid(), time.Now().UnixNano()))
 	if err := os.Mkdir(g.dir, 0o750); err != nil {
-		t.Skipf("no cgroup can be made: %v", err)
+		lane.Lacks(t, "no cgroup can be made: %v", err)
 	}
 	t.Cleanup(func() {
 		for range 100 { // until the kernel has seen the last process go

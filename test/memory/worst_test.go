@@ -1,6 +1,8 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build memory
+
 package memory
 
 import (
@@ -16,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/memkeep/memkeep/test/lane"
 )
 
 // siege is how long each attack lasts.
@@ -241,7 +245,7 @@ func TestTheBudgetMovesUnderLoad(t *testing.T) {
 func TestAWarmRestartInTheSameGroup(t *testing.T) {
 	dir, err := os.MkdirTemp("/dev/shm", "memkeep-memory-") //nolint:usetesting // it must be memory
 	if err != nil {
-		t.Skipf("no tmpfs: %v", err)
+		lane.Lacks(t, "no tmpfs: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := size{memory: 128 * mi, itemSize: mi, connections: 1024, args: []string{"-e", filepath.Join(dir, "arena")}}
@@ -250,8 +254,8 @@ func TestAWarmRestartInTheSameGroup(t *testing.T) {
 		p.fill(t, 1_500_000, 100, "0")
 		p.stop(t)
 		p.run(t, s)
-		if !strings.Contains(p.stderr.String(), "Reattached") {
-			t.Errorf("it began cold:\n%s", p.stderr)
+		if !strings.Contains(p.server.Stderr(), "Reattached") {
+			t.Errorf("it began cold:\n%s", p.server.Stderr())
 		}
 	}
 	p.fill(t, 200, mi-200, "0")

@@ -5,7 +5,6 @@
 package network
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -18,83 +17,30 @@ import (
 	"testing"
 	"time"
 
-	"github.com/memkeep/memkeep/test/bench/peer"
+	"github.com/memkeep/memkeep/test/lane"
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // ours is the path of the cache server.
 var ours string
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "memkeep-network-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	ours = filepath.Join(dir, "cache-server")
-	build := exec.Command("go", "build", "-o", ours, "../../cache-server")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the cache server: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	os.Exit(process.Main(m, &ours))
 }
 
 // server is a running server.
 type server struct {
-	name, addr string
-	pid        int
+	*process.Server
+	name string
 }
 
-// begin runs a program on loopback until the test ends.
-func begin(t *testing.T, name, path string, args ...string) server {
+// both runs this project's server and memcached alike until the test ends.
+func both(t *testing.T, flags ...string) []server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return []server{
+		{process.MustServe(t, process.MustMemcached(t), process.MustFreeAddress(t), flags...), "memcached"},
+		{process.MustServe(t, ours, process.MustFreeAddress(t), flags...), "memkeep"},
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.CommandContext(t.Context(), path, append([]string{"-l", "127.0.0.1", "-p", port}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", name, err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGCONT)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 500 {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			_ = conn.Close()
-			return server{name, addr, cmd.Process.Pid}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("%s does not listen: %s", name, stderr.String())
-	return server{}
-}
-
-// both runs this project's server and memcached alike.
-func both(t *testing.T, args ...string) []server {
-	t.Helper()
-	path, err := peer.Memcached()
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := args
-	if os.Getuid() == 0 {
-		theirs = append([]string{"-u", "nobody"}, args...)
-	}
-	return []server{begin(t, "memcached", path, theirs...), begin(t, "memkeep", ours, args...)}
 }
 
 // connect opens connections, each of which has been answered.
@@ -103,7 +49,7 @@ func (s server) connect(t *testing.T, n int) []net.Conn {
 	conns := make([]net.Conn, n)
 	reply := make([]byte, 64)
 	for i := range conns {
-		conn, err := net.Dial("tcp", s.addr)
+		conn, err := net.Dial("tcp", s.Addr)
 		if err != nil {
 			t.Fatalf("connection %d to %s: %v", i, s.name, err)
 		}
@@ -121,18 +67,11 @@ func (s server) connect(t *testing.T, n int) []net.Conn {
 // resident is the resident memory of a server, in bytes.
 func (s server) resident(t *testing.T) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
+	rss, err := s.RSS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
-			kib, _ := strconv.Atoi(fields[1])
-			return kib << 10
-		}
-	}
-	t.Fatalf("no VmRSS for %s", s.name)
-	return 0
+	return int(rss)
 }
 
 func TestAnIdleConnectionTakesNoMoreMemoryThanWithMemcached(t *testing.T) {
@@ -142,7 +81,7 @@ func TestAnIdleConnectionTakesNoMoreMemoryThanWithMemcached(t *testing.T) {
 	}
 	clients := min(10_000, int(limit.Cur)-500)
 	if clients < 1000 {
-		t.Skipf("only %d file descriptors are allowed", limit.Cur)
+		lane.Lacks(t, "only %d file descriptors are allowed", limit.Cur)
 	}
 	each := map[string]int{}
 	for _, s := range both(t, "-c", "12000", "-t", "2", "-m", "64") {
@@ -161,39 +100,24 @@ func TestAnIdleConnectionTakesNoMoreMemoryThanWithMemcached(t *testing.T) {
 	}
 }
 
-// stracePath is where strace is, unpacked beside or installed.
-func stracePath() (string, error) {
-	dir, err := os.UserCacheDir()
-	if cache := os.Getenv("MEMKEEP_CACHE"); cache != "" {
-		dir = cache
-	} else if err == nil {
-		dir = filepath.Join(dir, "memkeep")
-	}
-	path := filepath.Join(dir, "bin", "strace")
-	if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
-		return path, nil
-	}
-	return exec.LookPath("strace")
-}
-
 func TestALoneRequestTakesTwoSystemCallsAndAShareOfOthers(t *testing.T) {
-	strace, err := stracePath()
+	strace, err := process.Program("strace")
 	if err != nil {
-		t.Skip("strace is not there to count with: run hack/debs.sh strace")
+		lane.Lacks(t, "system calls cannot be counted: %v", err)
 	}
 	const clients, rounds = 50, 40
 	for _, s := range both(t, "-t", "1", "-m", "64") {
 		conns := s.connect(t, clients)
 		summary := filepath.Join(t.TempDir(), s.name)
 		tracer := exec.CommandContext(t.Context(), strace, "-f", "-c", "-U", "calls,name", "-o", summary,
-			"-p", strconv.Itoa(s.pid))
+			"-p", strconv.Itoa(s.Pid()))
 		if err := tracer.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if !traced(s.pid) {
+		if !traced(s.Pid()) {
 			_ = tracer.Process.Kill()
 			_ = tracer.Wait()
-			t.Skip("strace is not allowed to trace here")
+			lane.Lacks(t, "strace is not allowed to trace here")
 		}
 		for range rounds {
 			ask(t, s, conns)
@@ -230,11 +154,11 @@ func traced(pid int) bool {
 // once, as a busy server does.
 func ask(t *testing.T, s server, conns []net.Conn) {
 	t.Helper()
-	_ = syscall.Kill(s.pid, syscall.SIGSTOP)
+	_ = syscall.Kill(s.Pid(), syscall.SIGSTOP)
 	for _, conn := range conns {
 		_, _ = io.WriteString(conn, "get none\r\n")
 	}
-	_ = syscall.Kill(s.pid, syscall.SIGCONT)
+	_ = syscall.Kill(s.Pid(), syscall.SIGCONT)
 	reply := make([]byte, 5)
 	for _, conn := range conns {
 		if _, err := io.ReadFull(conn, reply); err != nil || string(reply) != "END\r\n" {

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,7 +18,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/memkeep/memkeep/test/bench/peer"
+	"github.com/memkeep/memkeep/test/bench/subject"
 )
 
 const usage = `density: bytes of RSS per stored item, memcached's and ours.
@@ -110,29 +111,33 @@ func run() error {
 
 func (o *options) compare(ctx context.Context, limit int64, size int) (result, error) {
 	r := result{Limit: limit, Value: size, Goal: goals[size]}
-	theirs, err := peer.StartMemcached(ctx, limit, o.threads)
+	memcached, err := subject.Memcached()
 	if err != nil {
 		return r, err
 	}
-	defer theirs.Stop()
-	if r.Memcached, err = fill(ctx, theirs, limit, size); err != nil {
+	if r.Memcached, err = o.measure(ctx, memcached, limit, size); err != nil {
 		return r, err
 	}
-	ours, err := peer.StartOurs(ctx, o.binary, limit, o.threads)
-	if err != nil {
-		return r, err
-	}
-	defer ours.Stop()
-	if r.Ours, err = fill(ctx, ours, limit, size); err != nil {
+	if r.Ours, err = o.measure(ctx, subject.Ours(o.binary), limit, size); err != nil {
 		return r, err
 	}
 	r.Ratio = r.Ours.PerItem / r.Memcached.PerItem
 	return r, nil
 }
 
+// measure fills a fresh server.
+func (o *options) measure(ctx context.Context, p subject.Program, limit int64, size int) (figure, error) {
+	s, err := subject.Start(ctx, p, subject.Options{Threads: o.threads, MemoryMiB: int(limit), Connections: 1024})
+	if err != nil {
+		return figure{}, err
+	}
+	f, err := fill(ctx, s, limit, size)
+	return f, errors.Join(err, s.Stop())
+}
+
 // fill writes items until a quarter as many as are held were evicted, and measures then.
-func fill(ctx context.Context, s *peer.Server, limit int64, size int) (figure, error) {
-	c, err := peer.Dial(ctx, s)
+func fill(ctx context.Context, s *subject.Server, limit int64, size int) (figure, error) {
+	c, err := subject.Dial(ctx, s)
 	if err != nil {
 		return figure{}, err
 	}

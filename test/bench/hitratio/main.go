@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -21,7 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
-	"github.com/memkeep/memkeep/test/bench/peer"
+	"github.com/memkeep/memkeep/test/bench/subject"
 )
 
 const usage = `hitratio: misses on a trace at equal memory, memcached's and ours.
@@ -153,11 +154,11 @@ func (o *options) compare(ctx context.Context, trace string) (*result, error) {
 	}
 	w := &workload{reqs: reqs, copies: o.copies, size: o.size}
 	r := &result{Trace: name, Requests: w.requests(), Objects: w.objects(), Limit: o.limit}
-	theirs, err := peer.StartMemcached(ctx, o.limit, o.threads)
+	memcached, err := subject.Memcached()
 	if err != nil {
 		return nil, err
 	}
-	if r.Theirs, r.TheirRSS, r.Evictions, err = o.replayOn(ctx, w, theirs); err != nil {
+	if r.Theirs, r.TheirRSS, r.Evictions, err = o.replayOn(ctx, w, memcached, o.limit); err != nil {
 		return nil, err
 	}
 	if r.Evictions == 0 {
@@ -181,11 +182,8 @@ func (o *options) compare(ctx context.Context, trace string) (*result, error) {
 func (o *options) matchOurs(ctx context.Context, w *workload, r *result) error {
 	r.OurLimit = o.limit
 	for range 4 {
-		ours, err := peer.StartOurs(ctx, o.binary, r.OurLimit, o.threads)
-		if err != nil {
-			return err
-		}
-		if r.Ours, r.OurRSS, _, err = o.replayOn(ctx, w, ours); err != nil {
+		var err error
+		if r.Ours, r.OurRSS, _, err = o.replayOn(ctx, w, subject.Ours(o.binary), r.OurLimit); err != nil {
 			return err
 		}
 		// To the nearest MiB.
@@ -199,12 +197,16 @@ func (o *options) matchOurs(ctx context.Context, w *workload, r *result) error {
 	return nil
 }
 
-// replayOn replays a trace on a server and stops it.
+// replayOn replays a trace on a fresh server with a limit in MiB.
 func (o *options) replayOn(
-	ctx context.Context, w *workload, s *peer.Server,
+	ctx context.Context, w *workload, p subject.Program, limit int64,
 ) (misses int, rss, evictions int64, err error) {
-	defer s.Stop()
-	c, err := peer.Dial(ctx, s)
+	s, err := subject.Start(ctx, p, subject.Options{Threads: o.threads, MemoryMiB: int(limit), Connections: 1024})
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	c, err := subject.Dial(ctx, s)
 	if err != nil {
 		return 0, 0, 0, err
 	}

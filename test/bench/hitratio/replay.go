@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
-	"github.com/memkeep/memkeep/test/bench/peer"
+	"github.com/memkeep/memkeep/test/bench/subject"
 )
 
 // batchSize is how many reads are asked for at once. What missed is written before the next batch. All caches
@@ -108,7 +108,7 @@ func (w *workload) replay(ctx context.Context, c cache) (misses int, err error) 
 }
 
 // overSocket is a server that a trace is replayed against.
-type overSocket struct{ c *peer.Client }
+type overSocket struct{ c *subject.Client }
 
 func (s overSocket) gets(keys [][]byte, each func(int, bool)) error { return s.c.Gets(keys, each) }
 

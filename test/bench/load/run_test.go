@@ -6,50 +6,16 @@ package load
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/memkeep/memkeep/cache-server/engine"
-	"github.com/memkeep/memkeep/cache-server/server"
+	"github.com/memkeep/memkeep/test/inprocess"
 )
-
-// startServer runs the cache server in this process.
-func startServer(t *testing.T) netip.AddrPort {
-	t.Helper()
-	e, err := engine.New(engine.Config{MaxBytes: 64 << 20, MaxItemSize: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := server.New(server.Config{
-		Engine: e, MaxItemSize: 1 << 20, MaxConnections: 1024, AdminCommands: server.AllAdminCommands,
-		Version: "1.6.45", Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Settings: server.Settings{Port: 11211, Interface: "127.0.0.1", Threads: 1},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := server.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := errors.Join(srv.Drain(ctx), <-done, e.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return netip.MustParseAddrPort(l.Addr().String())
-}
 
 const testKeys = 2000
 
@@ -63,7 +29,7 @@ func fill(t *testing.T, addr netip.AddrPort) {
 }
 
 func TestRunsEveryKindOfLoad(t *testing.T) {
-	addr := startServer(t)
+	addr := inprocess.Serve(t, 64)
 	fill(t, addr)
 	base := Workload{
 		Protocol: Text, Connections: 5, Depth: 1, Keys: testKeys, ValueSize: 100, ReadPercent: 90, Zipf: 0.99, MustHit: true,
@@ -99,7 +65,7 @@ func TestRunsEveryKindOfLoad(t *testing.T) {
 }
 
 func TestSeesWhatIsNotThere(t *testing.T) {
-	addr := startServer(t)
+	addr := inprocess.Serve(t, 64)
 	w := Workload{Protocol: Text, Connections: 1, Depth: 1, Keys: 10, ValueSize: 100, ReadPercent: 100, MustHit: true}
 	_, err := Run(t.Context(), addr, &w, Spell{Measure: 50 * time.Millisecond, CPUs: []int{-1}})
 	if !errors.Is(err, errMiss) {
@@ -107,8 +73,8 @@ func TestSeesWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// startLiar answers every line with the same reply.
-func startLiar(t *testing.T, reply string) netip.AddrPort {
+// serve has every connection to an address of loopback handled until the test ends.
+func serve(t *testing.T, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,15 +89,23 @@ func startLiar(t *testing.T, reply string) netip.AddrPort {
 			}
 			go func() {
 				defer func() { _ = c.Close() }()
-				for in := bufio.NewScanner(c); in.Scan(); {
-					if _, err := io.WriteString(c, reply); err != nil || reply == "" {
-						return
-					}
-				}
+				handle(c)
 			}()
 		}
 	}()
 	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+// startLiar answers every line with the same reply.
+func startLiar(t *testing.T, reply string) netip.AddrPort {
+	t.Helper()
+	return serve(t, func(c net.Conn) {
+		for in := bufio.NewScanner(c); in.Scan(); {
+			if _, err := io.WriteString(c, reply); err != nil || reply == "" {
+				return
+			}
+		}
+	})
 }
 
 func TestRefusesWrongReplies(t *testing.T) {
@@ -156,17 +130,7 @@ func TestRefusesWrongReplies(t *testing.T) {
 // TestOpenLoopCountsFromTheTimeOfDeparture holds a server still: what waits for it counts in full.
 func TestOpenLoopCountsFromTheTimeOfDeparture(t *testing.T) {
 	const still = 200 * time.Millisecond
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
+	addr := serve(t, func(c net.Conn) {
 		in := bufio.NewScanner(c)
 		for first := true; in.Scan(); first = false {
 			if first {
@@ -176,10 +140,9 @@ func TestOpenLoopCountsFromTheTimeOfDeparture(t *testing.T) {
 				return
 			}
 		}
-	}()
+	})
 	w := Workload{Protocol: Text, Connections: 1, Depth: 1, Keys: 10, ValueSize: 100, ReadPercent: 100, Rate: 1000}
-	r, err := Run(t.Context(), netip.MustParseAddrPort(l.Addr().String()), &w,
-		Spell{Measure: 2 * still, CPUs: []int{-1}})
+	r, err := Run(t.Context(), addr, &w, Spell{Measure: 2 * still, CPUs: []int{-1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,17 +180,7 @@ func TestRefusesWorkloadsThatCannotBe(t *testing.T) {
 // startFrugal answers END to every line and allocates nothing for it.
 func startFrugal(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
+	return serve(t, func(c net.Conn) {
 		in, end := make([]byte, 64<<10), []byte("END\r\n")
 		out := make([]byte, 0, 64<<10)
 		for {
@@ -243,8 +196,7 @@ func startFrugal(t *testing.T) netip.AddrPort {
 				return
 			}
 		}
-	}()
-	return netip.MustParseAddrPort(l.Addr().String())
+	})
 }
 
 func TestNoAllocationPerRequest(t *testing.T) {

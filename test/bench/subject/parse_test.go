@@ -43,27 +43,12 @@ func TestReadsStracesSummary(t *testing.T) {
 	}
 }
 
-func TestReadsRSS(t *testing.T) {
-	if got, err := parseRSS("Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    12 kB\n"); err != nil || got != 12<<10 {
-		t.Errorf("read %d with error %v, want %d", got, err, 12<<10)
-	}
-	for _, status := range []string{"", "VmRSS:\tmuch\n", "Name:\tx\n"} {
-		if _, err := parseRSS(status); err == nil {
-			t.Errorf("%q is taken", status)
-		}
-	}
-}
-
 func FuzzSummaries(f *testing.F) {
 	f.Add("% time     seconds  usecs/call     calls    errors syscall\n" +
 		" 60.00    0.060000           3     20000           total\n")
-	f.Add("VmRSS:\t    12 kB\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if calls, err := parseCalls(text); err == nil && calls.All == 0 {
 			t.Error("a summary without calls is taken")
-		}
-		if rss, err := parseRSS(text); err != nil && rss != 0 {
-			t.Error("an error comes with a number")
 		}
 	})
 }

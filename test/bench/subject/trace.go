@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/memkeep/memkeep/test/process"
 )
 
 // Tracing is strace at work on a server.
@@ -31,7 +33,7 @@ func (s *Server) Trace(ctx context.Context, strace string) (*Tracing, error) {
 	t := &Tracing{dir: dir}
 	t.cmd = exec.Command(strace, "-f", "-c", "-o", t.summary(), "-p", strconv.Itoa(s.Pid()))
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stderr := new(tail)
+	stderr := new(process.Output)
 	t.cmd.Stderr = stderr
 	if err := t.cmd.Start(); err != nil {
 		_ = os.RemoveAll(dir)

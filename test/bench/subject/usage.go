@@ -5,9 +5,6 @@ package subject
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,28 +19,4 @@ func (s *Server) CPU() (time.Duration, error) {
 		return 0, fmt.Errorf("read the CPU clock of process %d: %w", s.Pid(), err)
 	}
 	return time.Duration(ts.Nano()), nil
-}
-
-// RSS is the memory that is in the machine for the server, in bytes: anonymous, shared and of files.
-func (s *Server) RSS() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
-	if err != nil {
-		return 0, err
-	}
-	return parseRSS(string(status))
-}
-
-func parseRSS(status string) (int64, error) {
-	for line := range strings.Lines(status) {
-		value, found := strings.CutPrefix(line, "VmRSS:")
-		if !found {
-			continue
-		}
-		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("VmRSS is %q: %w", value, err)
-		}
-		return kib << 10, nil
-	}
-	return 0, fmt.Errorf("the status names no VmRSS")
 }

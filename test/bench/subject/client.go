@@ -1,7 +1,7 @@
 // Copyright The Memkeep Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package peer
+package subject
 
 import (
 	"bufio"
@@ -29,7 +29,7 @@ type Client struct {
 // Dial connects to a server.
 func Dial(ctx context.Context, s *Server) (*Client, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", s.Addr)
+	conn, err := dialer.DialContext(ctx, "tcp", s.Addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", s.Name, err)
 	}

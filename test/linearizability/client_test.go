@@ -5,55 +5,13 @@ package linearizability
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/memkeep/memkeep/cache-server/engine"
-	"github.com/memkeep/memkeep/cache-server/server"
 )
-
-// start runs a cache server on loopback and returns its address.
-func start(t *testing.T) string {
-	t.Helper()
-	e, err := engine.New(engine.Config{MaxBytes: 64 << 20, MaxItemSize: 1 << 20})
-	if err != nil {
-		t.Fatalf("make the engine: %v", err)
-	}
-	srv, err := server.New(server.Config{
-		Engine: e, MaxItemSize: 1 << 20, MaxConnections: 64, AdminCommands: server.AllAdminCommands, Version: "1.6.45",
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatalf("make the server: %v", err)
-	}
-	l, err := server.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatalf("listen: %v", err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := srv.Drain(ctx); err != nil {
-			t.Errorf("drain: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-		if err := e.Close(); err != nil {
-			t.Errorf("close the engine: %v", err)
-		}
-	})
-	return l.Addr().String()
-}
 
 // client is a connection that asks one thing at a time.
 type client struct {
