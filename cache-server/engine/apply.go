@@ -176,8 +176,7 @@ func (p *partition) change(m *Mutation, h uint64, at place, hd *header, now int6
 			return Result{Outcome: NonNumeric}, 0, false
 		}
 		digits := strconv.AppendUint(buf[:0], n, 10)
-		w.number, w.vlen = n, len(digits)
-		w.src.given, w.src.more = digits, nil
+		w.number, w.vlen, w.src.given = n, len(digits), digits
 		p.keepCounted(&w, m, hd)
 		switch {
 		case hd == nil || len(digits) > int(hd.vlen()):

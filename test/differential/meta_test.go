@@ -128,8 +128,8 @@ func (g *generator) metaGet() {
 		if g.chance(3) {
 			return g.hints()
 		}
-		return pick(g, "c", "f", "h", "l", "s", "t", "u", "v", "v", "v", "N"+g.metaTTL(), g.recache(), "R3000", "T"+g.metaTTL(),
-			g.since(g.newCAS(), "v"))
+		return pick(g, "c", "f", "h", "l", "s", "t", "u", "v", "v", "v", "N"+g.metaTTL(), g.recache(), "R3000",
+			"T"+g.metaTTL(), g.since(g.newCAS(), "v"))
 	}), g.end())
 }
 
