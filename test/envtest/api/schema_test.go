@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	cacheserver "github.com/memkeep/memkeep/cache-server/server"
 )
 
 type schemaProps = apiextensionsv1.JSONSchemaProps
@@ -159,6 +161,27 @@ func TestNoDefaultLiesInAListItem(t *testing.T) {
 	slices.Sort(defaults)
 	if want := []string{"spec.replicas=1", `status={"observedGeneration":-1}`}; !slices.Equal(defaults, want) {
 		t.Errorf("defaults are %v, want %v: GitOps tools see every other one as a difference", defaults, want)
+	}
+}
+
+// The operator knows the cache server by its flags alone, so each has a list of its own.
+func TestTheCacheServerTakesEveryAdminCommandOfTheAPI(t *testing.T) {
+	var offered []string
+	visit(t, func(path string, s *schemaProps) {
+		if path == "spec.engine.adminCommands[]" {
+			for _, value := range s.Enum {
+				offered = append(offered, strings.Trim(string(value.Raw), `"`))
+			}
+		}
+	})
+	taken := make([]string, 0, len(cacheserver.AllAdminCommands))
+	for _, c := range cacheserver.AllAdminCommands {
+		taken = append(taken, string(c))
+	}
+	slices.Sort(offered)
+	slices.Sort(taken)
+	if !slices.Equal(offered, taken) {
+		t.Errorf("the API offers %v, the cache server takes %v", offered, taken)
 	}
 }
 
