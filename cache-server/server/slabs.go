@@ -84,12 +84,14 @@ func (s *Server) itemStats() []stat {
 	return stats
 }
 
-// slabStats shows the classes that ever held an item, and what is mapped for all of them in whole pages.
+// slabStats shows the classes that ever held an item, and what memcached would have allocated for all of them.
 func (s *Server) slabStats() []stat {
 	var stats []stat
+	pages := int64(0)
 	slabs := s.slabsInUse()
 	for i := range slabs {
 		c := &slabs[i]
+		pages += c.pages
 		for _, st := range []stat{
 			{"chunk_size", number(c.chunkSize)}, {"chunks_per_page", number(c.perPage)},
 			{"total_pages", number(c.pages)}, {"total_chunks", number(c.chunks)},
@@ -102,6 +104,8 @@ func (s *Server) slabStats() []stat {
 			stats = append(stats, stat{c.number + ":" + st.name, st.value})
 		}
 	}
-	mapped := (s.engine.Stats().MappedBytes + slabPage - 1) / slabPage * slabPage
-	return append(stats, stat{"active_slabs", number(len(slabs))}, stat{"total_malloced", number(mapped)})
+	// memcached would have no more pages than fit its limit, where more items fit here.
+	limit := (s.engine.Stats().LimitBytes + slabPage - 1) / slabPage
+	malloced := min(pages, limit) * slabPage
+	return append(stats, stat{"active_slabs", number(len(slabs))}, stat{"total_malloced", number(malloced)})
 }

@@ -134,3 +134,26 @@ func TestNoReplyTellsACASWhereItIsOff(t *testing.T) {
 		}
 	}
 }
+
+func TestSlabsTakeTheirPagesUpToTheLimit(t *testing.T) {
+	f := start(t, nil)
+	malloced := func(mebibytes int) {
+		t.Helper()
+		if got := statsOf(t, f, "stats slabs\r\n")["total_malloced"]; got != strconv.Itoa(mebibytes<<20) {
+			t.Errorf("total_malloced is %q, want %d MiB", got, mebibytes)
+		}
+	}
+	malloced(0)
+	f.ask(t, "set a 0 0 1\r\nx\r\n")
+	malloced(1)
+	f.ask(t, "set b 0 0 1000\r\n"+strings.Repeat("v", 1000)+"\r\n")
+	malloced(2)
+	// More small items fit here into 8 MiB than into 8 pages.
+	var requests strings.Builder
+	requests.WriteString("cache_memlimit 8\r\n")
+	for i := range 200_000 {
+		fmt.Fprintf(&requests, "set %d 0 0 1 noreply\r\nx\r\n", i)
+	}
+	f.ask(t, requests.String())
+	malloced(8)
+}
