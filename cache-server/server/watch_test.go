@@ -159,10 +159,13 @@ func TestASlowWatcherIsToldHowMuchItMissedAndHoldsNoMoreThanItsShare(t *testing.
 		t.Errorf("the connections held %d bytes, want at most %d", f.transfer.peak.Load(), most+bufferSize)
 	}
 	f.watchers.mu.RLock()
-	if size := cap(f.watchers.list[0].buf); size > 16<<10 {
+	one := f.watchers.list[0]
+	f.watchers.mu.RUnlock()
+	one.mu.Lock()
+	if size := cap(one.buf); size > 16<<10 {
 		t.Errorf("the watcher holds %d bytes, want at most %d", size, 16<<10)
 	}
-	f.watchers.mu.RUnlock()
+	one.mu.Unlock()
 	told, missed := 0, 0
 	for told+missed < events {
 		fetch(t, f, 1) // what was missed is told with the next line that has room
