@@ -83,6 +83,7 @@ func validate(m *v1alpha1.Memcache, reserved []string) problems {
 	access := spec.Child("access")
 	p.peers(access.Child("clients"), m.Spec.Access.Clients, maxClients, reserved)
 	p.peers(access.Child("metrics"), m.Spec.Access.Metrics, maxMetricsPeers, reserved)
+	p.modes(access, &m.Spec.Access)
 	p.placement(spec.Child("placement"), &m.Spec.Placement)
 	return p
 }
@@ -100,6 +101,27 @@ func (p *problems) engine(path *field.Path, m *v1alpha1.Memcache) {
 		if !slices.Contains(adminCommands, c) {
 			p.add(path.Child("adminCommands").Index(i), "must be one of %v", adminCommands)
 		}
+	}
+}
+
+// modes refuses words that are not known, and modes that contradict each other.
+func (p *problems) modes(path *field.Path, a *v1alpha1.AccessSpec) {
+	mode, lock, verification := a.EffectiveMode(), a.EffectivePeers(), a.EffectiveVerification()
+	if mode != v1alpha1.AccessEnforce && mode != v1alpha1.AccessAudit {
+		p.add(path.Child("mode"), "must be %s or %s", v1alpha1.AccessEnforce, v1alpha1.AccessAudit)
+	}
+	if lock != v1alpha1.PeersPolicy && lock != v1alpha1.PeersVerified {
+		p.add(path.Child("peers"), "must be %s or %s", v1alpha1.PeersPolicy, v1alpha1.PeersVerified)
+	}
+	known := []v1alpha1.Verification{
+		v1alpha1.VerificationBestEffort, v1alpha1.VerificationRequired, v1alpha1.VerificationDisabled,
+	}
+	if !slices.Contains(known, verification) {
+		p.add(path.Child("verification"), "must be one of %v", known)
+	}
+	if mode == v1alpha1.AccessAudit && (lock == v1alpha1.PeersVerified || verification == v1alpha1.VerificationRequired) {
+		p.add(path.Child("mode"), "must not be %s with peers %s or verification %s",
+			v1alpha1.AccessAudit, v1alpha1.PeersVerified, v1alpha1.VerificationRequired)
 	}
 }
 

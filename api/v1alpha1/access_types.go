@@ -3,8 +3,17 @@
 
 package v1alpha1
 
-// AccessSpec names the peers that a fleet's NetworkPolicy admits.
+import (
+	"cmp"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// AccessSpec names the peers that a fleet's NetworkPolicy admits, and says how
+// that is guarded and proven.
 // +kubebuilder:validation:MinProperties=0
+// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Audit' || !has(self.peers) || self.peers != 'Verified'",message="mode Audit admits everyone, which peers Verified would refuse: leave out one of the two"
+// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Audit' || !has(self.verification) || self.verification != 'Required'",message="mode Audit admits everyone, so that there is nothing to prove: leave out verification Required, or mode Audit"
 type AccessSpec struct {
 	// clients may connect to the cache port. Absent or empty means nobody. The
 	// label meant for clients is client.memkeep.io/<namespace>.<name>: "true" on
@@ -24,6 +33,139 @@ type AccessSpec struct {
 	// +kubebuilder:validation:MaxItems=8
 	// +optional
 	Metrics []Peer `json:"metrics,omitempty"`
+
+	// mode is Enforce (when absent) or Audit. Audit admits everyone to the cache
+	// port and reports who would be cut off by Enforce.
+	// +optional
+	Mode AccessMode `json:"mode,omitempty"`
+
+	// peers is Policy (when absent) or Verified. Verified has the cache server
+	// itself serve nobody but the addresses of the client pods, in depth behind
+	// the NetworkPolicy. A change renders a new pod template.
+	// +optional
+	Peers PeerLock `json:"peers,omitempty"`
+
+	// verification is BestEffort (when absent), Required or Disabled. Required
+	// serves clients only once it has been proven, by dialling, that the cluster
+	// enforces the policy. A change to or from Required renders a new pod template.
+	// +optional
+	Verification Verification `json:"verification,omitempty"`
+}
+
+// AccessMode says whether access is enforced or only watched.
+// +kubebuilder:validation:Enum=Enforce;Audit
+type AccessMode string
+
+// The access modes.
+const (
+	AccessEnforce AccessMode = "Enforce"
+	AccessAudit   AccessMode = "Audit"
+)
+
+// PeerLock says whom the cache server itself serves.
+// +kubebuilder:validation:Enum=Policy;Verified
+type PeerLock string
+
+// The peer locks.
+const (
+	PeersPolicy   PeerLock = "Policy"
+	PeersVerified PeerLock = "Verified"
+)
+
+// Verification says what follows from the proof of enforcement.
+// +kubebuilder:validation:Enum=BestEffort;Required;Disabled
+type Verification string
+
+// The verifications.
+const (
+	VerificationBestEffort Verification = "BestEffort"
+	VerificationRequired   Verification = "Required"
+	VerificationDisabled   Verification = "Disabled"
+)
+
+// EffectiveMode returns the access mode; Enforce when absent.
+func (a *AccessSpec) EffectiveMode() AccessMode {
+	return cmp.Or(a.Mode, AccessEnforce)
+}
+
+// EffectivePeers returns whom the cache server serves; Policy when absent.
+func (a *AccessSpec) EffectivePeers() PeerLock {
+	return cmp.Or(a.Peers, PeersPolicy)
+}
+
+// EffectiveVerification returns what follows from the proof; BestEffort when absent.
+func (a *AccessSpec) EffectiveVerification() Verification {
+	return cmp.Or(a.Verification, VerificationBestEffort)
+}
+
+// AccessStatus is what is known about who may connect. It names no other
+// tenant's namespaces or pods: those are for readers whose own rights show them.
+// +kubebuilder:validation:MinProperties=0
+type AccessStatus struct {
+	// mode is the access mode in force.
+	// +optional
+	Mode AccessMode `json:"mode,omitempty"`
+
+	// admittedNamespaces is how many namespaces the clients' selectors pick now.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	AdmittedNamespaces *int32 `json:"admittedNamespaces,omitempty"`
+
+	// admittedPods is how many pods may connect to the cache port now by the
+	// clients' selectors; known only while something needs the pods to be watched.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	AdmittedPods *int32 `json:"admittedPods,omitempty"`
+
+	// wouldBeCutOff is, in mode Audit, how many connected peers Enforce would
+	// refuse.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	WouldBeCutOff *int32 `json:"wouldBeCutOff,omitempty"`
+
+	// wouldBeCutOffSince is when such a peer was first seen, or since when there
+	// has been at least one without a break.
+	// +optional
+	WouldBeCutOffSince metav1.Time `json:"wouldBeCutOffSince,omitempty,omitzero"`
+
+	// widenedBy are the objects that admit more than this one does, most severe
+	// first, as many as there is room for.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=0
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	WidenedBy []Widening `json:"widenedBy,omitempty"`
+
+	// notCovered says what the proof of enforcement did not try, and why.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=0
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +optional
+	NotCovered []string `json:"notCovered,omitempty"`
+}
+
+// Widening is an object that admits more to the fleet's pods than the Memcache does.
+type Widening struct {
+	// kind is the object's kind, such as NetworkPolicy or Service.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Kind string `json:"kind,omitempty"`
+
+	// name is the object's name. It is in the fleet's namespace, has none, or is
+	// in one that this status does not name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// what is the part of the object that does it, the ports, and whom it admits.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	What string `json:"what,omitempty"`
 }
 
 // Peer is a set of pods by the labels of their namespace and, optionally, their own.

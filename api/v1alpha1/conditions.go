@@ -3,8 +3,8 @@
 
 package v1alpha1
 
-// Condition types. Ready, Available and AccessConfigured are good when True;
-// UpdateAvailable, Reconciling and Stalled are present only while True or
+// Condition types. Ready, Available, AccessConfigured and AccessEnforced are good
+// when True; AccessWidened, UpdateAvailable, Reconciling and Stalled are present only while True or
 // report the abnormal when True.
 const (
 	// ConditionReady sums up: every wanted pod is updated and ready, access is
@@ -16,6 +16,9 @@ const (
 	ConditionAccessConfigured = "AccessConfigured"
 	// ConditionAccessEnforced tells whether a proof showed that the cluster enforces the policy.
 	ConditionAccessEnforced = "AccessEnforced"
+	// ConditionAccessWidened is True when other objects admit more to the fleet's
+	// pods than the Memcache does, and Unknown when that cannot be judged.
+	ConditionAccessWidened = "AccessWidened"
 	// ConditionUpdateAvailable is True when this operator would render another pod template.
 	ConditionUpdateAvailable = "UpdateAvailable"
 	// ConditionReconciling is kstatus': present and True while work goes on.
@@ -49,8 +52,37 @@ const (
 	ReasonUnguardedLabel = "UnguardedLabel"
 	// ReasonPolicyPending: the policy could not be applied yet.
 	ReasonPolicyPending = "PolicyPending"
-	// ReasonNotProven: enforcement has not been proven.
+	// ReasonNotProven: enforcement has not been proven yet, or not any more.
 	ReasonNotProven = "NotProven"
+	// ReasonEnforcementProven: outsiders were refused at every member where they
+	// reached the decoy beside it.
+	ReasonEnforcementProven = "EnforcementProven"
+	// ReasonStrangerAdmitted: an outsider reached a port that the policy shuts.
+	ReasonStrangerAdmitted = "StrangerAdmitted"
+	// ReasonNoProber: there is no prober to dial from.
+	ReasonNoProber = "NoProber"
+	// ReasonDecoyUnreachable: outsiders did not reach the decoy on a member's
+	// node, so that being refused at the member proves nothing.
+	ReasonDecoyUnreachable = "DecoyUnreachable"
+	// ReasonMemberUnreachable: a member's control port does not answer the operator.
+	ReasonMemberUnreachable = "MemberUnreachable"
+	// ReasonVerificationDisabled: the object asks for no proof.
+	ReasonVerificationDisabled = "VerificationDisabled"
+	// ReasonAuditMode: everyone is admitted on purpose.
+	ReasonAuditMode = "AuditMode"
+	// ReasonNoMembers: there is no member to dial.
+	ReasonNoMembers = "NoMembers"
+	// ReasonWidenedByPolicy: another network policy admits more.
+	ReasonWidenedByPolicy = "WidenedByPolicy"
+	// ReasonExposedByService: a Service leads to the pods from outside, or takes
+	// their addresses.
+	ReasonExposedByService = "ExposedByService"
+	// ReasonForeignEndpoints: the fleet's own Service has addresses that are not its pods'.
+	ReasonForeignEndpoints = "ForeignEndpoints"
+	// ReasonAsConfigured: nothing admits more than the object does.
+	ReasonAsConfigured = "AsConfigured"
+	// ReasonNotJudged: there is something that the operator cannot read or judge.
+	ReasonNotJudged = "NotJudged"
 	// ReasonNameConflict: an object of a child's name exists and is not ours.
 	ReasonNameConflict = "NameConflict"
 	// ReasonInvalidSpec: the spec cannot be acted on; the message names the field.
@@ -75,12 +107,14 @@ const (
 const (
 	// LabelName carries the fleet's name on pods and children.
 	LabelName = "memkeep.io/name"
-	// LabelComponent tells what a pod is: ComponentCache or ComponentOperator.
+	// LabelComponent tells what a pod is: ComponentCache, ComponentOperator or ComponentProber.
 	LabelComponent = "memkeep.io/component"
 	// ComponentCache marks a fleet's pods.
 	ComponentCache = "cache"
 	// ComponentOperator marks the operator's pods.
 	ComponentOperator = "operator"
+	// ComponentProber marks the pods that dial fleets from outside.
+	ComponentProber = "prober"
 	// LabelManagedBy is the common label whose value ManagedBy marks every child.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy and the operator's field manager.
@@ -98,6 +132,10 @@ const (
 const (
 	// PortCache is the plain cache port.
 	PortCache = 11211
+	// PortCacheTLS is the cache port for TLS.
+	PortCacheTLS = 11212
+	// PortControl is the control port: mutual TLS, the operator only.
+	PortControl = 11213
 	// PortMetrics is the metrics and health port.
 	PortMetrics = 9150
 )

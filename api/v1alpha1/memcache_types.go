@@ -19,9 +19,11 @@ import (
 // +kubebuilder:printcolumn:name="Members",type=integer,JSONPath=`.status.readyReplicas`,description="members that are ready"
 // +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=`.spec.replicas`,description="members that are wanted"
 // +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.memory`,description="for items, per member"
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.status.access.mode`,description="Enforce, or Audit: everyone is admitted"
 // +kubebuilder:printcolumn:name="Enforced",type=string,JSONPath=`.status.conditions[?(@.type=="AccessEnforced")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Widened",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="AccessWidened")].status`
 // +kubebuilder:printcolumn:name="Updated",type=integer,priority=1,JSONPath=`.status.updatedReplicas`
 // +kubebuilder:printcolumn:name="Ring",type=string,priority=1,JSONPath=`.status.endpoints.ring`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40",message="the name is the name of every child and pod: write at most 40 characters"
@@ -173,6 +175,10 @@ type MemcacheStatus struct {
 	// +optional
 	Members []Member `json:"members,omitempty"`
 
+	// access is what is known about who may connect.
+	// +optional
+	Access *AccessStatus `json:"access,omitempty"`
+
 	// endpoints are the addresses that clients use.
 	// +optional
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
@@ -189,7 +195,23 @@ type Member struct {
 	// state is Ready, NotReady, Outdated or Terminating.
 	// +optional
 	State MemberState `json:"state,omitempty"`
+
+	// enforcement is what the last proof said about this member: Proven, Refuted
+	// or Unknown. Absent means that there was none.
+	// +optional
+	Enforcement Enforcement `json:"enforcement,omitempty"`
 }
+
+// Enforcement is what a proof said about one member.
+// +kubebuilder:validation:Enum=Proven;Refuted;Unknown
+type Enforcement string
+
+// The outcomes of a proof.
+const (
+	EnforcementProven  Enforcement = "Proven"
+	EnforcementRefuted Enforcement = "Refuted"
+	EnforcementUnknown Enforcement = "Unknown"
+)
 
 // MemberState says what a member is doing.
 // +kubebuilder:validation:Enum=Ready;NotReady;Outdated;Terminating

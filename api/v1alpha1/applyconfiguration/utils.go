@@ -21,6 +21,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=memkeep.io, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AccessSpec"):
 		return &apiv1alpha1.AccessSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AccessStatus"):
+		return &apiv1alpha1.AccessStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EngineSpec"):
@@ -45,6 +47,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SpreadSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Toleration"):
 		return &apiv1alpha1.TolerationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Widening"):
+		return &apiv1alpha1.WideningApplyConfiguration{}
 
 	}
 	return nil

@@ -26,6 +26,8 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.memkeep.memkeep.api.v1alpha1.AccessMode
+  scalar: string
 - name: com.github.memkeep.memkeep.api.v1alpha1.AccessSpec
   map:
     fields:
@@ -45,6 +47,45 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: mode
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.AccessMode
+    - name: peers
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.PeerLock
+    - name: verification
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.Verification
+- name: com.github.memkeep.memkeep.api.v1alpha1.AccessStatus
+  map:
+    fields:
+    - name: admittedNamespaces
+      type:
+        scalar: numeric
+    - name: admittedPods
+      type:
+        scalar: numeric
+    - name: mode
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.AccessMode
+    - name: notCovered
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: widenedBy
+      type:
+        list:
+          elementType:
+            namedType: com.github.memkeep.memkeep.api.v1alpha1.Widening
+          elementRelationship: atomic
+    - name: wouldBeCutOff
+      type:
+        scalar: numeric
+    - name: wouldBeCutOffSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.memkeep.memkeep.api.v1alpha1.AdminCommand
   scalar: string
 - name: com.github.memkeep.memkeep.api.v1alpha1.Endpoints
@@ -56,6 +97,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ring
       type:
         scalar: string
+- name: com.github.memkeep.memkeep.api.v1alpha1.Enforcement
+  scalar: string
 - name: com.github.memkeep.memkeep.api.v1alpha1.EngineSpec
   map:
     fields:
@@ -108,6 +151,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.memkeep.memkeep.api.v1alpha1.Member
   map:
     fields:
+    - name: enforcement
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.Enforcement
     - name: name
       type:
         scalar: string
@@ -161,6 +207,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.memkeep.memkeep.api.v1alpha1.MemcacheStatus
   map:
     fields:
+    - name: access
+      type:
+        namedType: com.github.memkeep.memkeep.api.v1alpha1.AccessStatus
     - name: conditions
       type:
         list:
@@ -210,6 +259,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podSelector
       type:
         namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelSelector
+- name: com.github.memkeep.memkeep.api.v1alpha1.PeerLock
+  scalar: string
 - name: com.github.memkeep.memkeep.api.v1alpha1.PlacementSpec
   map:
     fields:
@@ -263,6 +314,20 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.memkeep.memkeep.api.v1alpha1.LabelValue
 - name: com.github.memkeep.memkeep.api.v1alpha1.TolerationOperator
   scalar: string
+- name: com.github.memkeep.memkeep.api.v1alpha1.Verification
+  scalar: string
+- name: com.github.memkeep.memkeep.api.v1alpha1.Widening
+  map:
+    fields:
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: what
+      type:
+        scalar: string
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:

@@ -5,10 +5,15 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
+)
+
 // AccessSpecApplyConfiguration represents a declarative configuration of the AccessSpec type for use
 // with apply.
 //
-// AccessSpec names the peers that a fleet's NetworkPolicy admits.
+// AccessSpec names the peers that a fleet's NetworkPolicy admits, and says how
+// that is guarded and proven.
 type AccessSpecApplyConfiguration struct {
 	// clients may connect to the cache port. Absent or empty means nobody. The
 	// label meant for clients is client.memkeep.io/<namespace>.<name>: "true" on
@@ -17,6 +22,17 @@ type AccessSpecApplyConfiguration struct {
 	Clients []PeerApplyConfiguration `json:"clients,omitempty"`
 	// metrics may connect to the metrics port. Absent or empty means nobody.
 	Metrics []PeerApplyConfiguration `json:"metrics,omitempty"`
+	// mode is Enforce (when absent) or Audit. Audit admits everyone to the cache
+	// port and reports who would be cut off by Enforce.
+	Mode *apiv1alpha1.AccessMode `json:"mode,omitempty"`
+	// peers is Policy (when absent) or Verified. Verified has the cache server
+	// itself serve nobody but the addresses of the client pods, in depth behind
+	// the NetworkPolicy. A change renders a new pod template.
+	Peers *apiv1alpha1.PeerLock `json:"peers,omitempty"`
+	// verification is BestEffort (when absent), Required or Disabled. Required
+	// serves clients only once it has been proven, by dialling, that the cluster
+	// enforces the policy. A change to or from Required renders a new pod template.
+	Verification *apiv1alpha1.Verification `json:"verification,omitempty"`
 }
 
 // AccessSpecApplyConfiguration constructs a declarative configuration of the AccessSpec type for use with
@@ -48,5 +64,29 @@ func (b *AccessSpecApplyConfiguration) WithMetrics(values ...*PeerApplyConfigura
 		}
 		b.Metrics = append(b.Metrics, *values[i])
 	}
+	return b
+}
+
+// WithMode sets the Mode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mode field is set to the value of the last call.
+func (b *AccessSpecApplyConfiguration) WithMode(value apiv1alpha1.AccessMode) *AccessSpecApplyConfiguration {
+	b.Mode = &value
+	return b
+}
+
+// WithPeers sets the Peers field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Peers field is set to the value of the last call.
+func (b *AccessSpecApplyConfiguration) WithPeers(value apiv1alpha1.PeerLock) *AccessSpecApplyConfiguration {
+	b.Peers = &value
+	return b
+}
+
+// WithVerification sets the Verification field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verification field is set to the value of the last call.
+func (b *AccessSpecApplyConfiguration) WithVerification(value apiv1alpha1.Verification) *AccessSpecApplyConfiguration {
+	b.Verification = &value
 	return b
 }

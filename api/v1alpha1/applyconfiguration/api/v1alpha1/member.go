@@ -18,6 +18,9 @@ type MemberApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// state is Ready, NotReady, Outdated or Terminating.
 	State *apiv1alpha1.MemberState `json:"state,omitempty"`
+	// enforcement is what the last proof said about this member: Proven, Refuted
+	// or Unknown. Absent means that there was none.
+	Enforcement *apiv1alpha1.Enforcement `json:"enforcement,omitempty"`
 }
 
 // MemberApplyConfiguration constructs a declarative configuration of the Member type for use with
@@ -39,5 +42,13 @@ func (b *MemberApplyConfiguration) WithName(value string) *MemberApplyConfigurat
 // If called multiple times, the State field is set to the value of the last call.
 func (b *MemberApplyConfiguration) WithState(value apiv1alpha1.MemberState) *MemberApplyConfiguration {
 	b.State = &value
+	return b
+}
+
+// WithEnforcement sets the Enforcement field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Enforcement field is set to the value of the last call.
+func (b *MemberApplyConfiguration) WithEnforcement(value apiv1alpha1.Enforcement) *MemberApplyConfiguration {
+	b.Enforcement = &value
 	return b
 }

@@ -31,6 +31,8 @@ type MemcacheStatusApplyConfiguration struct {
 	TemplateRevision *string `json:"templateRevision,omitempty"`
 	// members are the fleet's pods in the order of their ordinals.
 	Members []MemberApplyConfiguration `json:"members,omitempty"`
+	// access is what is known about who may connect.
+	Access *AccessStatusApplyConfiguration `json:"access,omitempty"`
 	// endpoints are the addresses that clients use.
 	Endpoints *EndpointsApplyConfiguration `json:"endpoints,omitempty"`
 }
@@ -112,6 +114,14 @@ func (b *MemcacheStatusApplyConfiguration) WithMembers(values ...*MemberApplyCon
 		}
 		b.Members = append(b.Members, *values[i])
 	}
+	return b
+}
+
+// WithAccess sets the Access field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Access field is set to the value of the last call.
+func (b *MemcacheStatusApplyConfiguration) WithAccess(value *AccessStatusApplyConfiguration) *MemcacheStatusApplyConfiguration {
+	b.Access = value
 	return b
 }
 
