@@ -102,7 +102,8 @@ func fixed(text string) Roots {
 // enrol gives a pod the certificate that it asks for.
 func (a *authority) enrol(i *Identity, change ...func(*x509.Certificate)) error {
 	a.t.Helper()
-	return i.Install(Certificate{PEM: toPEM(a.sign(i.key.Public(), PodName(i.uid), x509.ExtKeyUsageServerAuth, change...))})
+	der := a.sign(i.key.Public(), PodName(i.uid), x509.ExtKeyUsageServerAuth, change...)
+	return i.Install(Certificate{PEM: toPEM(der)})
 }
 
 func write(t *testing.T, text string) string {

@@ -87,7 +87,8 @@ func (i *Identity) UID() string { return i.uid }
 
 // Request returns the pod's wish for a certificate.
 func (i *Identity) Request() (CertificateRequest, error) {
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{PodName(i.uid)}}, i.key)
+	template := &x509.CertificateRequest{URIs: []*url.URL{PodName(i.uid)}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, i.key)
 	if err != nil {
 		return CertificateRequest{}, fmt.Errorf("make a certificate request: %w", err)
 	}

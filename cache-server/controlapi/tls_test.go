@@ -126,7 +126,7 @@ func TestOnlyTheOperatorGetsIn(t *testing.T) {
 	a := newAuthority(t)
 	s := enrolled(t, a)
 	s.mustAnswer(t, a.operator().ClientConfig(podUID))
-	const client, server, any = x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageAny
+	const client, server, anything = x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageAny
 	stranger := newAuthority(t)
 	host := func(c *x509.Certificate) { c.DNSNames = []string{"operator.example"} }
 	both := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{client, server} }
@@ -137,7 +137,7 @@ func TestOnlyTheOperatorGetsIn(t *testing.T) {
 		"a pod's certificate":                       {a.client(PodName(podUID), server), "another name"},
 		"a pod's certificate with the client usage": {a.client(PodName(podUID), client), "another name"},
 		"the operator's name with the server usage": {a.client(OperatorName(), server), "another usage"},
-		"the operator's name with any usage":        {a.client(OperatorName(), any), "another usage"},
+		"the operator's name with any usage":        {a.client(OperatorName(), anything), "another usage"},
 		"the operator's name without a usage":       {a.client(OperatorName(), client, func(c *x509.Certificate) { c.ExtKeyUsage = nil }), "another usage"},
 		"the operator's name with both usages":      {a.client(OperatorName(), client, both), "another usage"},
 		"a second name beside the operator's":       {a.client(OperatorName(), client, func(c *x509.Certificate) { c.URIs = append(c.URIs, PodName(podUID)) }), "another name"},
@@ -159,7 +159,8 @@ func TestOnlyTheOperatorGetsIn(t *testing.T) {
 	}
 	t.Run("no certificate", func(t *testing.T) {
 		c := a.operator().ClientConfig(podUID)
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
+		none := &tls.Certificate{}
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return none, nil }
 		s.mustRefuse(t, c, "client didn't provide a certificate")
 	})
 	t.Run("the operator without the key of its certificate", func(t *testing.T) {
@@ -172,7 +173,9 @@ func TestOnlyTheOperatorGetsIn(t *testing.T) {
 		c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 		s.mustRefuse(t, c, "only unsupported versions")
 	})
-	for name, protocols := range map[string][]string{"HTTP/1.1 inside TLS": {"http/1.1"}, "no protocol named inside TLS": nil} {
+	for name, protocols := range map[string][]string{
+		"HTTP/1.1 inside TLS": {"http/1.1"}, "no protocol named inside TLS": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := a.operator().ClientConfig(podUID)
 			c.NextProtos, c.VerifyConnection = protocols, nil
