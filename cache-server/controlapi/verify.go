@@ -72,7 +72,7 @@ func namedAs(c *x509.Certificate, name *url.URL) error {
 
 // bounded cuts what a stranger wrote, for it may end in a log.
 func bounded(s string) string {
-	const most = 100
+	const most = 300
 	return strings.ToValidUTF8(s[:min(len(s), most)], "?")
 }
 
