@@ -39,6 +39,9 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	admin := flags.String("admin-commands", "", "admin commands that clients may use, comma-separated: "+
 		"any of FlushAll, CacheMemlimit, Verbosity, StatsReset, StatsDetail, StatsConns, StatsCachedump, LRUCrawler, Watch")
 	drain := flags.Duration("drain-timeout", defaultDrain, "how long a stop waits for requests that have begun")
+	gate := flags.String("gate", "", "closed: answer nobody until the operator opens the gate (default: there is none)")
+	peers := flags.String("peers", "", "verified: serve the addresses that the operator lists and nobody else, "+
+		"and nobody before it has (default: policy, whoever can connect)")
 	var place arena
 	flags.StringVar(&place.path, "memory-file", getenv("MEMORY_FILE"), "file on tmpfs that holds the items and leaves "+
 		"them to the next start after a graceful stop (default: the environment's MEMORY_FILE)")
@@ -57,6 +60,9 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	}
 	addrs, err := parsePodIPs(getenv("POD_IPS"))
 	if err != nil {
+		return nil, err
+	}
+	if err := checkLock(flags); err != nil {
 		return nil, err
 	}
 	commands, err := server.ParseAdminCommands(*admin)
@@ -86,6 +92,7 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 		server: server.Config{
 			LogLevel: level, MaxItemSize: int(*itemSize), MaxConnections: *connections,
 			AdminCommands: commands, MaxBudget: *memory, RefuseOwnAddress: true,
+			GateClosed: *gate == gateClosed, VerifiedPeers: *peers == peersVerified,
 			Settings: server.Settings{Port: cachePort, Interface: getenv("POD_IPS"), Threads: threads},
 		},
 	}
@@ -94,6 +101,25 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 		p.monitor = append(p.monitor, netip.AddrPortFrom(addr, monitorPort))
 	}
 	return p, nil
+}
+
+// What --gate and --peers may be.
+const (
+	gateClosed    = "closed"
+	peersPolicy   = "policy"
+	peersVerified = "verified"
+)
+
+// checkLock refuses a lock that nobody meant: a word that is not known must not leave the cache open.
+func checkLock(flags *pflag.FlagSet) error {
+	gate, peers := flags.Lookup("gate"), flags.Lookup("peers")
+	switch word := peers.Value.String(); {
+	case gate.Changed && gate.Value.String() != gateClosed:
+		return fmt.Errorf("--gate is %q: write %s, or leave it out", gate.Value, gateClosed)
+	case peers.Changed && word != peersPolicy && word != peersVerified:
+		return fmt.Errorf("--peers is %q: write %s, or %s, or leave it out", word, peersVerified, peersPolicy)
+	}
+	return nil
 }
 
 // checkLimits refuses sizes that cannot work.

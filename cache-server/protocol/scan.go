@@ -75,6 +75,7 @@ var foreignPrefixes = []struct {
 	{"GET ", ProtocolHTTP}, {"POST ", ProtocolHTTP}, {"PUT ", ProtocolHTTP}, {"HEAD ", ProtocolHTTP},
 	{"DELETE ", ProtocolHTTP}, {"OPTIONS ", ProtocolHTTP}, {"PATCH ", ProtocolHTTP}, {"TRACE ", ProtocolHTTP},
 	{"CONNECT ", ProtocolHTTP}, {"PRI * HTTP/", ProtocolHTTP}, {"HTTP/", ProtocolHTTP},
+	{"Host: ", ProtocolHTTP},
 	{"PROXY ", ProtocolProxy}, {"SSH-", ProtocolSSH},
 }
 

@@ -166,23 +166,33 @@ func (s *Server) admit(fd int, peer unix.Sockaddr, local bool) {
 		s.refuse(fd, reasonOwnAddress)
 		return
 	}
-	reason := s.enter(func() {
+	s.start(guest{fd: fd, remote: addressOf(peer), local: local})
+}
+
+// start gives a connection to the next loop in turn, has it wait in the lobby, or refuses it.
+func (s *Server) start(g guest) {
+	reason := s.enter(g.remote, func() {
 		s.nextLoop++
-		s.loops[s.nextLoop%len(s.loops)].adopt(fd, local)
+		s.loops[s.nextLoop%len(s.loops)].adopt(g)
 	})
+	if reason == reasonLocked {
+		reason = s.lobby.hold(g)
+	}
 	if reason != "" {
-		s.refuse(fd, reason)
+		s.refuse(g.fd, reason)
 	}
 }
 
 // enter counts a connection in and starts it, unless there is a reason not to.
-func (s *Server) enter(start func()) (reason string) {
+func (s *Server) enter(remote address, start func()) (reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining.Load():
 		return reasonDraining
-	case s.open >= s.cfg.MaxConnections:
+	case !s.lock.Load().admits(remote):
+		return reasonLocked
+	case s.open+s.lobby.len() >= s.cfg.MaxConnections && !s.lobby.makeRoom():
 		return reasonTooMany
 	}
 	s.open++
@@ -201,13 +211,16 @@ func (s *Server) left() {
 }
 
 // adopt takes a connection in. It may be called from any goroutine.
-func (l *loop) adopt(fd int, local bool) {
+func (l *loop) adopt(g guest) {
 	c := l.slots.fill(func(c *conn) {
-		*c = conn{s: l.s, l: l, fd: fd, local: local, id: l.s.nextID.Add(1), suffix: firstSuffix}
+		*c = conn{
+			s: l.s, l: l, fd: g.fd, remote: g.remote, local: g.local,
+			id: l.s.nextID.Add(1), since: time.Now().Unix(), suffix: firstSuffix,
+		}
 		c.lastCommand.Store(l.s.engine.Now())
 	})
 	l.s.logConn(c, true)
-	if err := epollSet(l.epfd, unix.EPOLL_CTL_ADD, fd, watched, c.place); err != nil {
+	if err := epollSet(l.epfd, unix.EPOLL_CTL_ADD, g.fd, watched, c.place); err != nil {
 		l.s.log.Warn("Connection closed, it cannot be watched", "error", err)
 		c.ending = true
 		c.away.Store(new(away))
@@ -218,7 +231,7 @@ func (l *loop) adopt(fd int, local bool) {
 // refuse closes a connection that was not started.
 func (s *Server) refuse(fd int, reason string) {
 	s.refusals[reason].Add(1)
-	s.log.Debug("Connection refused", "reason", reason, "peer", peerName(fd))
+	s.tellRarely(&s.refusedAt, "Connection refused", "reason", reason, "peer", peerName(fd))
 	if reason == reasonTooMany {
 		_, _ = sendNow(fd, []byte(protocol.ReplyTooManyConns))
 	}

@@ -29,6 +29,8 @@ type away struct {
 	news  chan struct{} // holds one if something has happened
 	held  int64         // what it takes of the budget
 	state atomic.Uint32 // what it waits for, for stats conns
+	// evicted tells that the lock does not admit it any more.
+	evicted atomic.Bool
 }
 
 // The states of connections, as memcached names them. All but the first are of those who are away.
@@ -102,7 +104,9 @@ func (l *loop) comeBack(c *conn) {
 
 // takeBack serves a connection on the loop again.
 func (l *loop) takeBack(c *conn) {
-	c.away.Store(nil)
+	if a := c.away.Swap(nil); a.evicted.Load() {
+		c.ending = true
+	}
 	if c.ending || l.stage >= stageClosing {
 		l.close(c)
 		return

@@ -15,19 +15,24 @@ import (
 // A connection that has no descriptor of its own, such as one with TLS, is a goroutine that waits in Read.
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, id: s.nextID.Add(1), suffix: firstSuffix}
+	c := &conn{
+		s: s, nc: nc, remote: addressOfConn(nc), id: s.nextID.Add(1), since: time.Now().Unix(), suffix: firstSuffix,
+	}
 	c.lastCommand.Store(s.engine.Now())
 	return c
 }
 
-// admitConn starts a connection or refuses it.
+// admitConn starts a connection or refuses it. Without a descriptor there is no waiting in the lobby.
 func (s *Server) admitConn(nc net.Conn) {
 	if s.cfg.RefuseOwnAddress && sameAddress(nc) {
 		s.refuseConn(nc, reasonOwnAddress)
 		return
 	}
 	c := newConn(s, nc)
-	if reason := s.enter(func() { s.conns[c] = struct{}{} }); reason != "" {
+	if reason := s.enter(c.remote, func() { s.conns[c] = struct{}{} }); reason != "" {
+		if reason == reasonLocked {
+			reason = s.lockedOut(c.remote)
+		}
 		s.refuseConn(nc, reason)
 		return
 	}

@@ -41,6 +41,9 @@ type conn struct {
 	local bool        // it came through a UNIX socket
 	away  atomic.Pointer[away]
 	id    uint64
+	// remote is the peer's address, and since the Unix second in which it was accepted.
+	remote address
+	since  int64
 
 	ws       *workspace // nil while waiting
 	start    int        // where the unread input begins in ws.in

@@ -113,12 +113,20 @@ const (
 	reasonNoMemory    = "out_of_memory"
 	reasonPanic       = "panic"
 	reasonIdle        = "idle"
+	// Of the lock: see lock.go and lobby.go.
+	reasonLocked      = "locked" // never counted: it leads to the lobby
+	reasonGateClosed  = "gate_closed"
+	reasonUnknownPeer = "unknown_peer"
+	reasonLobbyFull   = "too_many_held"
+	reasonProbe       = "probe"
+	reasonPeerRemoved = "peer_removed"
 )
 
 var (
-	refusalReasons = []string{reasonOwnAddress, reasonTooMany, reasonDraining}
-	closeReasons   = []string{reasonForeign, reasonLineTooLong, reasonSlowReader, reasonSlowWriter,
-		reasonNoMemory, reasonPanic, reasonIdle}
+	refusalReasons = []string{reasonOwnAddress, reasonTooMany, reasonDraining, reasonGateClosed, reasonUnknownPeer,
+		reasonLobbyFull, reasonProbe}
+	closeReasons = []string{reasonForeign, reasonLineTooLong, reasonSlowReader, reasonSlowWriter,
+		reasonNoMemory, reasonPanic, reasonIdle, reasonProbe, reasonPeerRemoved, reasonGateClosed}
 )
 
 // reasonCounts counts events by reason. The set of reasons is fixed when it is made.

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
+	"time"
 )
 
 // heapMetric is what Go's heap takes for objects, those included that are garbage and not collected yet.
@@ -21,6 +22,10 @@ func (s *Server) engineStats() []stat {
 	kernel := int64(0)
 	if s.cfg.MemoryLimit != nil {
 		kernel = s.cfg.MemoryLimit()
+	}
+	k, age := s.lock.Load(), int64(-1) // as long as no list has come
+	if k.revision > 0 {
+		age = int64(s.peersAge() / time.Second)
 	}
 	load := 0.0
 	if e.IndexSlots > 0 {
@@ -51,5 +56,11 @@ func (s *Server) engineStats() []stat {
 		{"transfer_waiting", number(s.waiters.Load())},
 		{"loops", number(len(s.allLoops()))},
 		{"kernel_limit", number(kernel)},
+		{"gate_open", yesNo(k.open)},
+		{"peers_verified", yesNo(k.verified)},
+		{"peers_revision", number(k.revision)},
+		{"peers_listed", number(len(k.listed))},
+		{"peers_age", number(age)},
+		{"connections_held", number(s.lobby.len())},
 	}
 }

@@ -5,6 +5,7 @@ package server
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/engine"
@@ -67,7 +68,11 @@ func (c *conn) textRequest(in []byte) (complete, proceed bool) {
 	case protocol.Complete:
 	}
 	c.scanned = 0
-	c.begun = true
+	if !c.begun {
+		if c.begun = true; c.endsHere(in, line) {
+			return true, false
+		}
+	}
 	r := &c.ws.request
 	protocol.Parse(line, r)
 	r.ShortLine(n)
@@ -81,18 +86,38 @@ func (c *conn) textRequest(in []byte) (complete, proceed bool) {
 	return true, c.command(r)
 }
 
-// closeForeign ends a connection that speaks another protocol: nothing after that line is executed. That is
-// worth telling, but once a second is enough: whoever connects must not be able to flood the log.
+// endsHere looks at the first line of a connection for what is no client's, ends it there and answers nothing.
+func (c *conn) endsHere(in, line []byte) bool {
+	if protocol.IsHTTP(line) {
+		return !c.closeForeign(protocol.ProtocolHTTP)
+	}
+	nonce, _ := protocol.FindProbe(in)
+	if nonce == nil {
+		return false
+	}
+	c.s.nonces.note(string(nonce))
+	c.s.changes.tell()
+	c.closing(reasonProbe)
+	return true
+}
+
+// closeForeign ends a connection that speaks another protocol: nothing after that line is executed.
 func (c *conn) closeForeign(name string) bool {
 	c.s.closes[reasonForeign].Add(1)
 	c.ended = endError
-	tell := c.s.log.Debug
-	now := time.Now().Unix()
-	if last := c.s.foreignAt.Load(); last != now && c.s.foreignAt.CompareAndSwap(last, now) {
-		tell = c.s.log.Info
-	}
-	tell("Connection closed, it speaks another protocol", "protocol", name, "peer", c.peer())
+	c.s.tellRarely(&c.s.foreignAt, "Connection closed, it speaks another protocol", "protocol", name, "peer", c.peer())
 	return false
+}
+
+// tellRarely logs what is worth telling, but once a second is enough: whoever connects must not be able to flood the
+// log. The rest is told to who looks for it.
+func (s *Server) tellRarely(at *atomic.Int64, what string, args ...any) {
+	tell := s.log.Debug
+	now := time.Now().Unix()
+	if last := at.Load(); last != now && at.CompareAndSwap(last, now) {
+		tell = s.log.Info
+	}
+	tell(what, args...)
 }
 
 // reply appends a reply unless the client wants none.

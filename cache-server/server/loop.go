@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,11 +33,8 @@ const (
 // One goroutine runs a loop. When a connection has to wait in the middle of a request, that goroutine stays
 // with it and a new one takes over the loop: see away.go.
 type loop struct {
-	s      *Server
-	epfd   int
-	wakefd int
-	file   *os.File // the epoll descriptor
-	raw    syscall.RawConn
+	s *Server
+	poller
 	pollFn func(uintptr) bool
 
 	// These are the running goroutine's.
@@ -52,6 +48,7 @@ type loop struct {
 	hurried  []*conn // connections with a deadline
 	timer    time.Time
 	idleScan int
+	sweeping sweep
 	drainBy  time.Time
 	stage    int32 // what this loop knows of the server's stage
 
@@ -69,36 +66,13 @@ type loop struct {
 }
 
 func newLoop(s *Server) (*loop, error) {
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	p, err := newPoller()
 	if err != nil {
 		return nil, fmt.Errorf("make an event loop: %w", err)
 	}
-	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epfd)
-		return nil, fmt.Errorf("make an event loop: %w", err)
-	}
-	l := &loop{s: s, epfd: epfd, wakefd: wakefd}
+	l := &loop{s: s, poller: p}
 	l.slots.init(s.cfg.MaxConnections)
 	l.pollFn = l.poll
-	err = errors.Join(unix.SetNonblock(epfd, true),
-		epollSet(epfd, unix.EPOLL_CTL_ADD, wakefd, unix.EPOLLIN|unix.EPOLLET, wakeToken))
-	if err == nil {
-		l.file = os.NewFile(uintptr(epfd), "epoll")
-		l.raw, err = l.file.SyscallConn()
-	}
-	if err == nil {
-		err = l.file.SetReadDeadline(time.Time{}) // fails if the runtime's poller does not take it
-	}
-	if err != nil {
-		_ = unix.Close(wakefd)
-		if l.file != nil {
-			_ = l.file.Close()
-		} else {
-			_ = unix.Close(epfd)
-		}
-		return nil, fmt.Errorf("make an event loop: %w", err)
-	}
 	if s.cfg.IdleTimeout > 0 {
 		l.wakeBy(time.Now().Add(idleTick))
 	}
@@ -232,10 +206,7 @@ func (l *loop) call() {
 	l.attention.Store(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.wakefd >= 0 {
-		one := [8]byte{1}
-		_, _ = unix.Write(l.wakefd, one[:])
-	}
+	l.wake()
 }
 
 // attend looks at what others have left for the loop. False means that the loop ends.
@@ -254,6 +225,7 @@ func (l *loop) attend() bool {
 	for _, a := range passing {
 		a.poke()
 	}
+	l.beginSweep()
 	if stage := l.s.stage.Load(); stage != l.stage {
 		l.stage = stage
 		switch stage {
@@ -282,7 +254,5 @@ func (l *loop) stop() {
 func (l *loop) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = unix.Close(l.wakefd)
-	l.wakefd = -1
-	_ = l.file.Close()
+	l.poller.close()
 }

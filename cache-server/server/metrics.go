@@ -30,7 +30,8 @@ type Collector struct {
 // NewCollector makes a collector. build is the version of the binary.
 func NewCollector(s *Server, build string) *Collector {
 	metrics := append(memcachedMetrics(), slabMetrics()...)
-	return &Collector{server: s, metrics: append(metrics, ownMetrics(build)...)}
+	metrics = append(metrics, ownMetrics(build)...)
+	return &Collector{server: s, metrics: append(metrics, lockMetrics()...)}
 }
 
 // Describe implements prometheus.Collector.
@@ -241,6 +242,31 @@ func ownMetrics(build string) []metric {
 			func(s *snapshot) float64 { return float64(s.heldLimit) }),
 		gauge("memkeep_cache_held_peak_bytes", "Most bytes ever held for requests and replies in transit.",
 			func(s *snapshot) float64 { return float64(s.heldPeak) }),
+	}
+}
+
+// lockMetrics show the engine's own lock: see lock.go.
+func lockMetrics() []metric {
+	return []metric{
+		gauge("memkeep_cache_gate_open", "Whether clients are answered at all.",
+			func(s *snapshot) float64 { return oneIf(s.lock.open) }),
+		gauge("memkeep_cache_peers_verified", "Whether nobody but listed addresses is served.",
+			func(s *snapshot) float64 { return oneIf(s.lock.verified) }),
+		gauge("memkeep_cache_peers_listed", "Addresses in the list of peers.",
+			func(s *snapshot) float64 { return float64(len(s.lock.listed)) }),
+		newMetric(prometheus.GaugeValue, "memkeep_cache_peers_age_seconds",
+			"Seconds since the operator last confirmed the list of peers; absent while there is none.", nil,
+			func(s *snapshot, e emit) {
+				if s.lock.revision > 0 {
+					e(s.peersAge.Seconds())
+				}
+			}),
+		gauge("memkeep_cache_connections_held", "Connections that wait unread until the lock admits them.",
+			func(s *snapshot) float64 { return float64(s.lobby) }),
+		count("memkeep_cache_connections_held_total", "Connections that had to wait for the lock.",
+			func(s *snapshot) float64 { return float64(s.heldTotal) }),
+		count("memkeep_cache_probes_total", "Connections by which a probe told its nonce.",
+			func(s *snapshot) float64 { return float64(s.probes) }),
 	}
 }
 

@@ -56,6 +56,20 @@ func receiveNow(fd int, buf []byte) (int, syscall.Errno) {
 	}
 }
 
+// peekNow is receiveNow for who leaves what is there where it is.
+func peekNow(fd int, buf []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+			uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
 // maxPieces is how many pieces sendPieces takes.
 const maxPieces = 16
 

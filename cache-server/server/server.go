@@ -44,6 +44,10 @@ type Config struct {
 	// RefuseOwnAddress closes connections whose two ends have one address: what shares the pod's network
 	// is no client.
 	RefuseOwnAddress bool
+	// GateClosed starts the server with a gate, which is closed until SetGate: nobody is answered.
+	GateClosed bool
+	// VerifiedPeers starts the server with a list of peers that is empty until SetPeers: nobody is answered.
+	VerifiedPeers bool
 	// Version is what the version command answers.
 	Version string
 	// Logger receives what happens, never a key or a value.
@@ -139,9 +143,18 @@ type Server struct {
 	flushedAt   atomic.Int64 // engine seconds
 	engineStart int64        // engine seconds
 	foreignAt   atomic.Int64 // Unix second in which a foreign protocol was last logged
+	refusedAt   atomic.Int64 // and a refused connection
+	evictedAt   atomic.Int64 // and one whose address is served no more
 	drained     atomic.Uint64
 	nextID      atomic.Uint64
 	idleKicks   atomic.Uint64 // of connections without a loop
+	heldTotal   atomic.Uint64
+	nonces      nonces
+	changes     changes
+	lobby       lobby
+	lock        atomic.Pointer[lock]
+	locks       atomic.Uint64 // how often it has become stricter
+	confirmed   atomic.Int64  // when the list of peers was last set, in nanoseconds since the start
 	draining    atomic.Bool
 	stage       atomic.Int32
 
@@ -211,6 +224,10 @@ func New(cfg Config) (*Server, error) {
 		refusals:    newReasonCounts(refusalReasons), closes: newReasonCounts(closeReasons),
 		conns: make(map[*conn]struct{}),
 	}
+	s.lobby.s = s
+	s.lock.Store(&lock{
+		gated: cfg.GateClosed, open: !cfg.GateClosed, pinned: cfg.VerifiedPeers, verified: cfg.VerifiedPeers,
+	})
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // connections have no caller
 	s.verbosity.Store(int64(cfg.Verbosity))
 	s.detail.delimiter = cmp.Or(cfg.PrefixDelimiter, ':')
@@ -311,6 +328,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range listeners {
 		_ = l.Close()
 	}
+	s.lobby.stop()
 	s.drained.Add(uint64(open))
 	s.advance(stageDraining)
 	for _, c := range conns {

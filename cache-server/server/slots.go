@@ -4,6 +4,7 @@
 package server
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -71,25 +72,33 @@ func (s *slots) free(c *conn) {
 	s.idle = append(s.idle, c.place)
 }
 
-// each calls f for every connection, while none comes or goes.
-func (s *slots) each(f func(*conn)) {
+// inUse is how many places may hold a connection.
+func (s *slots) inUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for place := range s.used {
-		if c := &s.slabs[place/slabSize].Load()[place%slabSize]; c.live.Load() {
-			f(c)
-		}
-	}
+	return int(s.used)
 }
 
-// between returns the connections in some places, and whether there are more behind them.
-func (s *slots) between(from, to int, dst []*conn) (conns []*conn, more bool) {
+// each calls f for every connection, while none comes or goes.
+func (s *slots) each(f func(*conn)) {
+	_ = s.eachIn(0, math.MaxInt32, f)
+}
+
+// eachIn calls f for the connections in some places, while none comes or goes, and tells whether there are more behind
+// them.
+func (s *slots) eachIn(from, to int, f func(*conn)) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for place := from; place < min(to, int(s.used)); place++ {
 		if c := &s.slabs[place/slabSize].Load()[place%slabSize]; c.live.Load() {
-			dst = append(dst, c)
+			f(c)
 		}
 	}
-	return dst, to < int(s.used)
+	return to < int(s.used)
+}
+
+// between returns the connections in some places, and whether there are more behind them.
+func (s *slots) between(from, to int, dst []*conn) (conns []*conn, more bool) {
+	more = s.eachIn(from, to, func(c *conn) { dst = append(dst, c) })
+	return dst, more
 }

@@ -25,6 +25,10 @@ type snapshot struct {
 	slabs                     []slabClass
 	crawls                    bool
 	crawlStarts               uint64
+	lock                      *lock
+	peersAge                  time.Duration
+	lobby                     int
+	heldTotal, probes         uint64
 }
 
 func (s *Server) snapshot() *snapshot {
@@ -38,6 +42,8 @@ func (s *Server) snapshot() *snapshot {
 	snap.user, snap.system = processTimes()
 	snap.slabs = s.slabsInUse()
 	snap.crawls, snap.crawlStarts = s.crawler.enabled.Load(), s.crawler.starts.Load()
+	snap.lock, snap.peersAge, snap.lobby = s.lock.Load(), s.peersAge(), s.lobby.len()
+	snap.heldTotal, snap.probes = s.heldTotal.Load(), s.nonces.total.Load()
 	for i := range snap.counts {
 		snap.counts[i] = s.count(counter(i))
 	}

@@ -35,6 +35,7 @@ func (l *loop) tick() {
 		l.reopen(d, now)
 	}
 	l.hurryUp(now)
+	l.sweep(now)
 	if l.stage == stageDraining {
 		l.lastCall(now)
 		return
