@@ -86,12 +86,17 @@ func TestAFleetServesItsAddressesAndNothingElse(t *testing.T) {
 				t.Errorf("somebody listens on %s", addr)
 			}
 		}
-		own := dialFrom(t, "10.211.0.1", "10.211.0.1:11211")
-		if got, err := io.ReadAll(own); len(got) > 0 || err != nil && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("from its own address: %q, %v", got, err)
+		for _, ends := range [][2]string{
+			{"10.211.0.1", "10.211.0.1:11211"}, {"127.0.0.1", "10.211.0.1:11211"}, {"fd21:1::1", "[fd21:1::1]:11211"},
+			{"::1", "[fd21:1::1]:11211"},
+		} {
+			if got, err := io.ReadAll(dialFrom(t, ends[0], ends[1])); len(got) > 0 ||
+				err != nil && !strings.Contains(err.Error(), "reset") {
+				t.Errorf("from its own address, %s: %q, %v", ends[0], got, err)
+			}
 		}
 		metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/metrics")
-		for _, want := range []string{"memcached_up 1", `memkeep_cache_connections_refused_total{reason="own_address"} 1`,
+		for _, want := range []string{"memcached_up 1", `memkeep_cache_connections_refused_total{reason="own_address"} 4`,
 			"memcached_limit_bytes 6.7108864e+07"} {
 			if !strings.Contains(metrics, want) {
 				t.Errorf("%q is not among the metrics", want)
@@ -132,6 +137,36 @@ func TestAFleetRefusesAllAdminCommandsUnlessListed(t *testing.T) {
 		exchange(t, conn, "lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
 		exchange(t, conn, "debugtime 5\r\n", "ERROR\r\n")
 	})
+}
+
+// TestAFleetBehindItsLock starts as the operator starts pods that must not serve yet. Without an operator they serve
+// nobody, and say so.
+func TestAFleetBehindItsLock(t *testing.T) {
+	for _, c := range []struct{ flag, readyz, metric string }{
+		{"--gate=closed", "the gate is closed", "memkeep_cache_gate_open 0"},
+		{"--peers=verified", "no list of verified peers", "memkeep_cache_peers_verified 1"},
+	} {
+		t.Run(c.flag, func(t *testing.T) {
+			inNamespace(t, func() {
+				startFleet(t, "10.211.0.1", c.flag)
+				conn := dialFrom(t, "10.211.0.2", "10.211.0.1:11211")
+				_, _ = io.WriteString(conn, "version\r\n")
+				if got, err := io.ReadAll(conn); len(got) > 0 || err != nil && !strings.Contains(err.Error(), "reset") {
+					t.Errorf("a client got %q and %v", got, err)
+				}
+				ready := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/readyz")
+				if !strings.Contains(ready, "503") || !strings.Contains(ready, c.readyz) {
+					t.Errorf("readyz: %q", ready)
+				}
+				if alive := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/healthz"); !strings.Contains(alive, "200") {
+					t.Errorf("healthz: %q", alive)
+				}
+				if metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/metrics"); !strings.Contains(metrics, c.metric) {
+					t.Errorf("%q is not among the metrics", c.metric)
+				}
+			})
+		})
+	}
 }
 
 func TestAFleetOnAnAddressThatIsNotThereFails(t *testing.T) {

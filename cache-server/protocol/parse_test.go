@@ -182,6 +182,7 @@ func TestLooksForeign(t *testing.T) {
 		{"get k\r\n", true, ""}, {"", true, ""}, {"G", true, ""}, {"GET", true, ""}, {"GETS ", true, ""},
 		{"GET /", true, ProtocolHTTP}, {"GET /", false, ProtocolHTTP}, {"POST x", false, ProtocolHTTP},
 		{"PRI * HTTP/2.0\r\n", true, ProtocolHTTP}, {"HTTP/1.1 200", false, ProtocolHTTP},
+		{"Host: a\r\n", false, ProtocolHTTP},
 		{"CONNECT a:1", true, ProtocolHTTP}, {"PROXY TCP4", true, ProtocolProxy}, {"SSH-2.0", true, ProtocolSSH},
 		{"\x16\x03\x01", true, ProtocolTLS}, {"\x16\x03\x01", false, ""}, {"\x16", true, ""}, {"\x16\r\n", true, ""},
 		{"\x80\x00", true, ProtocolBinary}, {"\x80\x00", false, ""},

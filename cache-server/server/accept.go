@@ -4,9 +4,9 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -238,20 +238,24 @@ func (s *Server) refuse(fd int, reason string) {
 	_ = unix.Close(fd)
 }
 
-// ownAddress tells whether both ends of a TCP connection have one address.
+// ownAddress tells whether a TCP connection comes from the host, or pod, that it leads to.
 func ownAddress(fd int, peer unix.Sockaddr) bool {
 	local, err := unix.Getsockname(fd)
 	if err != nil {
-		return false
+		return true // whose is it then?
 	}
-	switch peer := peer.(type) {
-	case *unix.SockaddrInet4:
-		own, ok := local.(*unix.SockaddrInet4)
-		return ok && own.Addr == peer.Addr
-	case *unix.SockaddrInet6:
-		own, ok := local.(*unix.SockaddrInet6)
-		return ok && bytes.Equal(own.Addr[:], peer.Addr[:])
+	return isOwn(addressOf(peer).IP(), addressOf(local).IP())
+}
+
+// isOwn tells whether a peer is this host itself: by the same address, or by one that leads nowhere else. A socket
+// bound to 127.0.0.1 reaches the pod's own address, and no other pod's.
+func isOwn(remote, local netip.Addr) bool {
+	switch {
+	case remote == local:
+		return true
+	case remote.IsLoopback():
+		return !local.IsLoopback()
 	default:
-		return false
+		return remote.Is6() && remote.IsLinkLocalUnicast()
 	}
 }

@@ -169,9 +169,9 @@ func (c *conn) clearReadDeadline() {
 	c.wakeIfDraining()
 }
 
-// sameAddress tells whether both ends of a TCP connection have one address.
+// sameAddress is ownAddress for a connection without a descriptor.
 func sameAddress(nc net.Conn) bool {
 	local, ok1 := nc.LocalAddr().(*net.TCPAddr)
 	remote, ok2 := nc.RemoteAddr().(*net.TCPAddr)
-	return ok1 && ok2 && local.IP.Equal(remote.IP)
+	return ok1 && ok2 && isOwn(remote.AddrPort().Addr().Unmap(), local.AddrPort().Addr().Unmap())
 }

@@ -36,6 +36,17 @@ func TestConversations(t *testing.T) {
 		{"HTTP is closed and nothing after its line is executed",
 			"version\r\nPOST / HTTP/1.1\r\nset k 0 0 1\r\nx\r\n", "VERSION 1.6.45\r\n"},
 		{"an unfinished HTTP line is closed", "GET /aaa", ""},
+		{"HTTP whose method is a command of ours is closed as well", "get / HTTP/1.1\r\nset k 0 0 1\r\nx\r\n", ""},
+		{"HTTP whose method is a meta command of ours is closed as well", "mn / HTTP/1.1\r\nset k 0 0 1\r\nx\r\n", ""},
+		{"HTTP after an empty line is closed", "\r\nDELETE / HTTP/1.1\r\nset k 0 0 1\r\nx\r\n",
+			"CLIENT_ERROR bad command line format\r\n"},
+		{"a header of HTTP is closed", "version\r\nHost: a\r\nset k 0 0 1\r\nx\r\n", "VERSION 1.6.45\r\n"},
+		{"a key may look like HTTP after the first line", "version\r\nget / HTTP/1.1\r\n", "VERSION 1.6.45\r\nEND\r\n"},
+		{"TLS on the plain port is closed", "\x16\x03\x01\x02\x00\x01\r\nset k 0 0 1\r\nx\r\n", ""},
+		{"the preface of HTTP/2 is closed", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nversion\r\n", ""},
+		{"a PROXY header is closed", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nversion\r\n", ""},
+		{"a binary PROXY header is closed", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0cversion\r\n", ""},
+		{"SSH is closed", "SSH-2.0-OpenSSH_9.2\r\nversion\r\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := start(t, nil).ask(t, c.request); got != c.want {
