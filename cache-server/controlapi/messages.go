@@ -153,7 +153,7 @@ type PeersState struct {
 type Connections struct {
 	// Peers are in the order of their addresses.
 	Peers []Peer `json:"peers"`
-	// Left is how many more addresses there were no room for.
+	// Left is how many connections come from addresses that there was no room for.
 	Left int `json:"left,omitempty"`
 }
 
