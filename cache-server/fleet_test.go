@@ -161,7 +161,8 @@ func TestAFleetBehindItsLock(t *testing.T) {
 				if alive := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/healthz"); !strings.Contains(alive, "200") {
 					t.Errorf("healthz: %q", alive)
 				}
-				if metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/metrics"); !strings.Contains(metrics, c.metric) {
+				metrics := httpOver(t, dialFrom(t, "10.211.0.2", "10.211.0.1:9150"), "/metrics")
+				if !strings.Contains(metrics, c.metric) {
 					t.Errorf("%q is not among the metrics", c.metric)
 				}
 			})

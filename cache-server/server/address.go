@@ -39,11 +39,12 @@ func addressOfConn(nc net.Conn) address {
 	return ip.As16()
 }
 
-// IP is the address as others write it.
+// IP is the address without its IPv4-mapped form.
 func (a address) IP() netip.Addr {
 	return netip.AddrFrom16(a).Unmap()
 }
 
+// String is the address as others write it.
 func (a address) String() string {
 	return a.IP().String()
 }
