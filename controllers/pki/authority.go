@@ -31,16 +31,17 @@ const (
 )
 
 const (
-	// CAValidity is how long a CA lasts, and CARenewal at what age the next is made.
+	// CAValidity is how long a CA lasts.
 	CAValidity = 365 * 24 * time.Hour
-	CARenewal  = 240 * 24 * time.Hour
+	// CARenewal is at what age of a CA the next is made.
+	CARenewal = 240 * 24 * time.Hour
 	// Overlap is how long a new CA is known before it signs: time for every pod
 	// to learn of it, and for every replica of the operator.
 	Overlap = time.Hour
-	// LeafValidity is how long what it signs lasts, and LeafRenewal at what age
-	// the next is asked for.
+	// LeafValidity is how long what it signs lasts.
 	LeafValidity = 24 * time.Hour
-	LeafRenewal  = 12 * time.Hour
+	// LeafRenewal is at what age of a leaf the next is asked for.
+	LeafRenewal = 12 * time.Hour
 	// Backdate is how much clocks may differ.
 	Backdate = time.Hour
 )

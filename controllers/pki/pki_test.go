@@ -249,7 +249,8 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data[KeyBundle], data[KeyKeys])
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"), []byte("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----"))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"),
+		[]byte("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----"))
 	f.Fuzz(func(t *testing.T, crt, key []byte) {
 		a, err := Parse(map[string][]byte{KeyBundle: crt, KeyKeys: key})
 		if err != nil {
