@@ -68,8 +68,7 @@ func statusOf(m *v1alpha1.Memcache, f *facts) v1alpha1.MemcacheStatus {
 	set(v1alpha1.ConditionReady, ready)
 	set(v1alpha1.ConditionAvailable, availableOf(m, &s))
 	set(v1alpha1.ConditionAccessConfigured, accessOf(m, f))
-	set(v1alpha1.ConditionAccessEnforced,
-		unknown(v1alpha1.ReasonNotProven, "it has not been proven that the cluster enforces the policy"))
+	set(v1alpha1.ConditionAccessEnforced, enforcedOf(m))
 	if v := updateOf(f); v != nil {
 		set(v1alpha1.ConditionUpdateAvailable, v)
 	}
@@ -207,8 +206,20 @@ func accessOf(m *v1alpha1.Memcache, f *facts) *verdict {
 	return no(v1alpha1.ReasonPolicyPending, "%s", bounded(f.waiting))
 }
 
+// enforcedOf says whether the policy has been proven to hold.
+func enforcedOf(m *v1alpha1.Memcache) *verdict {
+	if m.Spec.Access.EffectiveMode() == v1alpha1.AccessAudit {
+		return unknown(v1alpha1.ReasonAuditMode, "mode Audit admits everyone to the cache port on purpose")
+	}
+	return unknown(v1alpha1.ReasonNotProven, "it has not been proven that the cluster enforces the policy")
+}
+
 func configured(m *v1alpha1.Memcache) *verdict {
 	clients := m.Spec.Access.Clients
+	if m.Spec.Access.EffectiveMode() == v1alpha1.AccessAudit {
+		return yes(v1alpha1.ReasonEveryoneAdmitted,
+			"the policy is applied; mode Audit admits everyone to the cache port, the clients that are named: %d", len(clients))
+	}
 	if len(clients) == 0 {
 		return yes(v1alpha1.ReasonNobodyAdmitted, "the policy is applied; no client is named, so nobody is admitted")
 	}

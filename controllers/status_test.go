@@ -246,3 +246,19 @@ func TestAnUnguardedLabelIsToldWithWhatToSelectByInstead(t *testing.T) {
 		}
 	}
 }
+
+// TestAuditIsNeverCalledSecured has a fleet whose policy admits everyone: it may be Ready, and nothing says that
+// access is enforced.
+func TestAuditIsNeverCalledSecured(t *testing.T) {
+	m := sessions(func(m *v1alpha1.Memcache) { m.Spec.Access.Mode = v1alpha1.AccessAudit })
+	s := statusOf(m, healthy())
+	for kind, want := range map[string][2]string{
+		v1alpha1.ConditionReady:            {"True", v1alpha1.ReasonMembersReady},
+		v1alpha1.ConditionAccessConfigured: {"True", v1alpha1.ReasonEveryoneAdmitted},
+		v1alpha1.ConditionAccessEnforced:   {"Unknown", v1alpha1.ReasonAuditMode},
+	} {
+		if c := meta.FindStatusCondition(s.Conditions, kind); string(c.Status) != want[0] || c.Reason != want[1] {
+			t.Errorf("%s is %s %s, want %v", kind, c.Status, c.Reason, want)
+		}
+	}
+}

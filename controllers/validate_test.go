@@ -120,6 +120,19 @@ func TestValidate(t *testing.T) {
 				MatchLabels: map[string]v1alpha1.LabelValue{"app": "no value!"},
 			}
 		}, "spec.access.clients[0].podSelector"},
+		"auditing": {func(m *v1alpha1.Memcache) { m.Spec.Access.Mode = v1alpha1.AccessAudit }, ""},
+		"auditing with verified peers": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Mode, m.Spec.Access.Peers = v1alpha1.AccessAudit, v1alpha1.PeersVerified
+		}, "spec.access.mode"},
+		"auditing with required verification": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Mode, m.Spec.Access.Verification = v1alpha1.AccessAudit, v1alpha1.VerificationRequired
+		}, "spec.access.mode"},
+		"verified peers with required verification": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Peers, m.Spec.Access.Verification = v1alpha1.PeersVerified, v1alpha1.VerificationRequired
+		}, ""},
+		"a mode that is none":         {func(m *v1alpha1.Memcache) { m.Spec.Access.Mode = "audit" }, "spec.access.mode"},
+		"peers that are none":         {func(m *v1alpha1.Memcache) { m.Spec.Access.Peers = "All" }, "spec.access.peers"},
+		"a verification that is none": {func(m *v1alpha1.Memcache) { m.Spec.Access.Verification = "No" }, "spec.access.verification"},
 		"two clients of one name": {func(m *v1alpha1.Memcache) {
 			m.Spec.Access.Clients = append(m.Spec.Access.Clients, m.Spec.Access.Clients[0])
 		}, "spec.access.clients[1].name"},

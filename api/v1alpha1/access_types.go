@@ -117,16 +117,17 @@ type AccessStatus struct {
 	// +optional
 	AdmittedPods *int32 `json:"admittedPods,omitempty"`
 
-	// wouldBeCutOff is, in mode Audit, how many connected peers Enforce would
-	// refuse.
+	// wouldBeCutOff is how many connected addresses the clients' selectors do not
+	// admit: in mode Audit those whom Enforce would refuse, as of now; in mode
+	// Enforce those who were connected when the last change of access cut them off.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	WouldBeCutOff *int32 `json:"wouldBeCutOff,omitempty"`
 
-	// wouldBeCutOffSince is when such a peer was first seen, or since when there
-	// has been at least one without a break.
+	// wouldBeCutOffSince is since when there has been such an address: in mode
+	// Audit without a break; in mode Enforce the time of that change.
 	// +optional
-	WouldBeCutOffSince metav1.Time `json:"wouldBeCutOffSince,omitempty,omitzero"`
+	WouldBeCutOffSince *metav1.Time `json:"wouldBeCutOffSince,omitempty"`
 
 	// widenedBy are the objects that admit more than this one does, most severe
 	// first, as many as there is room for.

@@ -50,6 +50,9 @@ const (
 	// ReasonUnguardedLabel: the policy is applied, and a client is admitted by a
 	// namespace label that is not Memkeep's client label nor the namespace's name.
 	ReasonUnguardedLabel = "UnguardedLabel"
+	// ReasonEveryoneAdmitted: the policy is applied, and mode Audit admits everyone
+	// to the cache port.
+	ReasonEveryoneAdmitted = "EveryoneAdmitted"
 	// ReasonPolicyPending: the policy could not be applied yet.
 	ReasonPolicyPending = "PolicyPending"
 	// ReasonNotProven: enforcement has not been proven yet, or not any more.
@@ -101,6 +104,14 @@ const (
 	ReasonDeleting = "Deleting"
 	// ReasonProgressing: work goes on.
 	ReasonProgressing = "Progressing"
+)
+
+// Reasons of events that no condition has.
+const (
+	// ReasonWouldBeCutOff: in mode Audit somebody is connected whom Enforce would refuse.
+	ReasonWouldBeCutOff = "WouldBeCutOff"
+	// ReasonClientsCutOff: a change of access cuts off somebody who is connected.
+	ReasonClientsCutOff = "ClientsCutOff"
 )
 
 // Labels and annotations that the operator reads or writes.

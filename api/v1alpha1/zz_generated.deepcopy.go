@@ -59,7 +59,10 @@ func (in *AccessStatus) DeepCopyInto(out *AccessStatus) {
 		*out = new(int32)
 		**out = **in
 	}
-	in.WouldBeCutOffSince.DeepCopyInto(&out.WouldBeCutOffSince)
+	if in.WouldBeCutOffSince != nil {
+		in, out := &in.WouldBeCutOffSince, &out.WouldBeCutOffSince
+		*out = (*in).DeepCopy()
+	}
 	if in.WidenedBy != nil {
 		in, out := &in.WidenedBy, &out.WidenedBy
 		*out = make([]Widening, len(*in))

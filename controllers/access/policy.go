@@ -31,13 +31,21 @@ func DenyPolicy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfi
 // audience without peers gets no rule at all: to Kubernetes, a rule without
 // peers admits everyone. deny is the UID of the DenyPolicy, which must exist
 // before.
+//
+// In mode Audit the cache port alone is open to everyone: nothing else is
+// loosened.
 func Policy(m *v1alpha1.Memcache, deny types.UID) *applynetworkingv1.NetworkPolicyApplyConfiguration {
 	out := policy(m, m.Name).WithOwnerReferences(resources.PolicyOwner(resources.DenyPolicyName(m), deny))
+	clients := m.Spec.Access.Clients
+	if m.Spec.Access.EffectiveMode() == v1alpha1.AccessAudit {
+		out.Spec.WithIngress(everyone(v1alpha1.PortCache))
+		clients = nil // they are among everyone
+	}
 	for _, audience := range []struct {
 		peers []v1alpha1.Peer
 		port  int32
 	}{
-		{m.Spec.Access.Clients, v1alpha1.PortCache},
+		{clients, v1alpha1.PortCache},
 		{m.Spec.Access.Metrics, v1alpha1.PortMetrics},
 	} {
 		if rule := rule(audience.peers, audience.port); rule != nil {
@@ -66,14 +74,20 @@ func rule(peers []v1alpha1.Peer, port int32) *applynetworkingv1.NetworkPolicyIng
 	if len(peers) == 0 {
 		return nil
 	}
-	out := applynetworkingv1.NetworkPolicyIngressRule().
-		WithPorts(applynetworkingv1.NetworkPolicyPort().
-			WithProtocol(corev1.ProtocolTCP).
-			WithPort(intstr.FromInt32(port)))
+	out := everyone(port)
 	for i := range peers {
 		out.WithFrom(peer(&peers[i]))
 	}
 	return out
+}
+
+// everyone is a rule for one port that names no peer yet: as it is, it admits
+// everyone to that port.
+func everyone(port int32) *applynetworkingv1.NetworkPolicyIngressRuleApplyConfiguration {
+	return applynetworkingv1.NetworkPolicyIngressRule().
+		WithPorts(applynetworkingv1.NetworkPolicyPort().
+			WithProtocol(corev1.ProtocolTCP).
+			WithPort(intstr.FromInt32(port)))
 }
 
 // peer puts both selectors into one element, where they are and-ed. In two

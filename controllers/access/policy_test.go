@@ -172,3 +172,31 @@ func TestClientsThatAnyLabellerCanJoinAreNamed(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+func TestAuditAdmitsEveryoneToTheCachePortAlone(t *testing.T) {
+	metrics := []v1alpha1.Peer{byName("prometheus", "monitoring")}
+	for name, m := range map[string]*v1alpha1.Memcache{
+		"without clients": fleet(nil, metrics),
+		"with clients":    fleet([]v1alpha1.Peer{byName("web", "shop")}, metrics),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.Spec.Access.Mode = v1alpha1.AccessAudit
+			policy, text := rendered(t, m)
+			open := 0
+			for _, rule := range policy.Spec.Ingress {
+				if len(rule.Ports) != 1 || rule.Ports[0].Port == nil {
+					t.Errorf("a rule is for more than one port: %s", text)
+				}
+				if len(rule.From) == 0 {
+					open++
+					if p := rule.Ports[0]; p.Port.IntValue() != v1alpha1.PortCache || *p.Protocol != corev1.ProtocolTCP {
+						t.Errorf("everyone is admitted to %v: %s", p, text)
+					}
+				}
+			}
+			if open != 1 || len(policy.Spec.Ingress) != 2 || len(policy.Spec.PolicyTypes) != 2 {
+				t.Errorf("%d of %d rules admit everyone: %s", open, len(policy.Spec.Ingress), text)
+			}
+		})
+	}
+}

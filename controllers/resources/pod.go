@@ -76,13 +76,15 @@ func container(m *v1alpha1.Memcache, s Settings) *applycorev1.ContainerApplyConf
 	if s.ImagePullPolicy != "" {
 		c.WithImagePullPolicy(s.ImagePullPolicy)
 	}
-	return withProbes(c)
+	return withProbes(m, c)
 }
 
 // withProbes adds the probes. The startup probe asks every second, so that a
 // pod is ready at once; afterwards readiness follows within two periods, and
-// liveness is patient, because a restart costs the data.
-func withProbes(c *applycorev1.ContainerApplyConfiguration) *applycorev1.ContainerApplyConfiguration {
+// liveness is patient, because a restart costs the data. A pod that waits for
+// the operator before it serves has started all the same: the kubelet would
+// restart one that is not ready in time.
+func withProbes(m *v1alpha1.Memcache, c *applycorev1.ContainerApplyConfiguration) *applycorev1.ContainerApplyConfiguration {
 	get := func(path string, period, timeout, failures int32) *applycorev1.ProbeApplyConfiguration {
 		return applycorev1.Probe().
 			WithHTTPGet(applycorev1.HTTPGetAction().
@@ -94,8 +96,12 @@ func withProbes(c *applycorev1.ContainerApplyConfiguration) *applycorev1.Contain
 			WithSuccessThreshold(1).
 			WithFailureThreshold(failures)
 	}
+	started := "/readyz"
+	if Gated(m) || Verified(m) {
+		started = "/healthz"
+	}
 	return c.
-		WithStartupProbe(get("/readyz", 1, 1, 120)).
+		WithStartupProbe(get(started, 1, 1, 120)).
 		WithReadinessProbe(get("/readyz", 2, 2, 2)).
 		WithLivenessProbe(get("/healthz", 10, 5, 6))
 }
@@ -109,6 +115,12 @@ func args(m *v1alpha1.Memcache) []string {
 	}
 	if names := adminCommands(m); len(names) > 0 {
 		out = append(out, "--admin-commands="+strings.Join(names, ","))
+	}
+	if Gated(m) {
+		out = append(out, "--gate=closed")
+	}
+	if Verified(m) {
+		out = append(out, "--peers=verified")
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -146,8 +147,20 @@ func TestTheTemplateDependsOnWhatTheUserWroteForPodsAlone(t *testing.T) {
 		"admin commands": {func(m *v1alpha1.Memcache) {
 			m.Spec.Engine.AdminCommands = []v1alpha1.AdminCommand{v1alpha1.AdminFlushAll}
 		}, false},
-		"spread":           {func(m *v1alpha1.Memcache) { m.Spec.Placement.Spread.Zones = v1alpha1.SpreadRequired }, false},
-		"a wanted update":  {func(m *v1alpha1.Memcache) { m.Annotations[v1alpha1.AnnotationUpdate] = "1" }, false},
+		"spread":          {func(m *v1alpha1.Memcache) { m.Spec.Placement.Spread.Zones = v1alpha1.SpreadRequired }, false},
+		"a wanted update": {func(m *v1alpha1.Memcache) { m.Annotations[v1alpha1.AnnotationUpdate] = "1" }, false},
+		"verified peers":  {func(m *v1alpha1.Memcache) { m.Spec.Access.Peers = v1alpha1.PeersVerified }, false},
+		"peers by policy": {func(m *v1alpha1.Memcache) { m.Spec.Access.Peers = v1alpha1.PeersPolicy }, true},
+		"the audit mode":  {func(m *v1alpha1.Memcache) { m.Spec.Access.Mode = v1alpha1.AccessAudit }, true},
+		"required verification": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Verification = v1alpha1.VerificationRequired
+		}, false},
+		"verification as good as it gets": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Verification = v1alpha1.VerificationBestEffort
+		}, true},
+		"no verification": {func(m *v1alpha1.Memcache) {
+			m.Spec.Access.Verification = v1alpha1.VerificationDisabled
+		}, true},
 		"a priority class": {func(m *v1alpha1.Memcache) { m.Spec.Placement.PriorityClassName = "high" }, false},
 	}
 	for name, c := range tests {
@@ -228,6 +241,47 @@ func TestAPinThatIsNotWholeIsRenderedAnew(t *testing.T) {
 			change(annotations)
 			if chosen, outdated := ChooseTemplate(fresh, annotations); chosen.Revision != fresh.Revision || outdated {
 				t.Errorf("chosen %s, outdated %v", chosen.Revision, outdated)
+			}
+		})
+	}
+}
+
+// TestPodsThatWaitForTheOperator are closed until it lets clients in, and not
+// restarted for that.
+func TestPodsThatWaitForTheOperator(t *testing.T) {
+	for name, c := range map[string]struct {
+		access       v1alpha1.AccessSpec
+		args         []string
+		startupProbe string
+	}{
+		"by default":  {v1alpha1.AccessSpec{}, nil, "/readyz"},
+		"in audit":    {v1alpha1.AccessSpec{Mode: v1alpha1.AccessAudit}, nil, "/readyz"},
+		"best effort": {v1alpha1.AccessSpec{Verification: v1alpha1.VerificationBestEffort}, nil, "/readyz"},
+		"disabled":    {v1alpha1.AccessSpec{Verification: v1alpha1.VerificationDisabled}, nil, "/readyz"},
+		"required": {v1alpha1.AccessSpec{Verification: v1alpha1.VerificationRequired},
+			[]string{"--gate=closed"}, "/healthz"},
+		"verified": {v1alpha1.AccessSpec{Peers: v1alpha1.PeersVerified}, []string{"--peers=verified"}, "/healthz"},
+		"both": {v1alpha1.AccessSpec{Peers: v1alpha1.PeersVerified, Verification: v1alpha1.VerificationRequired},
+			[]string{"--gate=closed", "--peers=verified"}, "/healthz"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := plain()
+			m.Spec.Access = c.access
+			container := render(t, m).Spec.Spec.Containers[0]
+			var got []string
+			for _, arg := range container.Args {
+				if strings.HasPrefix(arg, "--gate") || strings.HasPrefix(arg, "--peers") {
+					got = append(got, arg)
+				}
+			}
+			if !slices.Equal(got, c.args) {
+				t.Errorf("arguments %v, want %v", got, c.args)
+			}
+			if path := *container.StartupProbe.HTTPGet.Path; path != c.startupProbe {
+				t.Errorf("it has started once %s answers, want %s", path, c.startupProbe)
+			}
+			if path := *container.ReadinessProbe.HTTPGet.Path; path != "/readyz" {
+				t.Errorf("it is ready once %s answers", path)
 			}
 		})
 	}

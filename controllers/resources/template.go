@@ -48,12 +48,27 @@ type templateInputs struct {
 	Engine    engineInputs           `json:"engine,omitzero"`
 	Placement v1alpha1.PlacementSpec `json:"placement,omitzero"`
 	Update    string                 `json:"update,omitempty"`
+	// Gated and Verified are spec.access' part of the pods: who may connect is not theirs to know.
+	Gated    bool `json:"gated,omitempty"`
+	Verified bool `json:"verified,omitempty"`
 }
 
 type engineInputs struct {
 	MaxItemSize    string   `json:"maxItemSize,omitempty"`
 	MaxConnections *int32   `json:"maxConnections,omitempty"`
 	AdminCommands  []string `json:"adminCommands,omitempty"`
+}
+
+// Gated tells whether a fleet's pods start with a closed gate: they answer
+// nobody until it has been proven that the policy holds.
+func Gated(m *v1alpha1.Memcache) bool {
+	return m.Spec.Access.EffectiveVerification() == v1alpha1.VerificationRequired
+}
+
+// Verified tells whether a fleet's pods serve nobody but the addresses that the
+// operator lists.
+func Verified(m *v1alpha1.Memcache) bool {
+	return m.Spec.Access.EffectivePeers() == v1alpha1.PeersVerified
 }
 
 // TemplateInputs returns the hash of everything in m that the pod template
@@ -64,6 +79,8 @@ func TemplateInputs(m *v1alpha1.Memcache) (string, error) {
 		Engine:    engineInputs{MaxConnections: m.Spec.Engine.MaxConnections, AdminCommands: adminCommands(m)},
 		Placement: m.Spec.Placement,
 		Update:    m.Annotations[v1alpha1.AnnotationUpdate],
+		Gated:     Gated(m),
+		Verified:  Verified(m),
 	}
 	if m.Spec.CPU != nil {
 		in.CPU = m.Spec.CPU.String()

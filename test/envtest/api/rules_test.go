@@ -344,3 +344,30 @@ func TestPlacement(t *testing.T) {
 			field + ".operator", "Unsupported value"},
 	})
 }
+
+func TestAccessModes(t *testing.T) {
+	const field = "spec.access"
+	access := func(fields string) string { return with("access: {" + fields + "}") }
+	ask(t, []row{
+		{"no mode at all is legal", access(""), "", ""},
+		{"enforcing is legal", access("mode: Enforce"), "", ""},
+		{"auditing is legal", access("mode: Audit"), "", ""},
+		{"verified peers are legal", access("peers: Verified"), "", ""},
+		{"required verification is legal", access("verification: Required"), "", ""},
+		{"verified peers and required verification go together", access("peers: Verified, verification: Required"), "", ""},
+		{"all that is strict goes together", access("mode: Enforce, peers: Verified, verification: Required"), "", ""},
+		{"auditing goes with peers by policy", access("mode: Audit, peers: Policy"), "", ""},
+		{"auditing goes with verification as good as it gets", access("mode: Audit, verification: BestEffort"), "", ""},
+		{"auditing goes with no verification", access("mode: Audit, verification: Disabled"), "", ""},
+		{"auditing refuses verified peers", access("mode: Audit, peers: Verified"), field, "leave out one of the two"},
+		{"auditing refuses required verification", access("mode: Audit, verification: Required"), field,
+			"leave out verification Required"},
+		{"an unknown mode is refused", access("mode: Permissive"), field + ".mode", "supported values"},
+		{"a mode in lower case is refused", access("mode: audit"), field + ".mode", "supported values"},
+		{"an empty mode is refused", access("mode: \"\""), field + ".mode", "supported values"},
+		{"unknown peers are refused", access("peers: Everyone"), field + ".peers", "supported values"},
+		{"empty peers are refused", access("peers: \"\""), field + ".peers", "supported values"},
+		{"an unknown verification is refused", access("verification: Optional"), field + ".verification", "supported values"},
+		{"an empty verification is refused", access("verification: \"\""), field + ".verification", "supported values"},
+	})
+}
