@@ -6,6 +6,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/memkeep/memkeep/controllers/access"
 	"github.com/memkeep/memkeep/controllers/resources"
 	"github.com/memkeep/memkeep/controllers/rollout"
 )
@@ -46,6 +48,8 @@ type facts struct {
 	policy types.UID
 	// services tells that both Services are ours.
 	services bool
+	// clusterIPs are the Services' addresses.
+	clusterIPs []string
 	// applied tells that every child is as it should be.
 	applied bool
 	// template is the pod template in force.
@@ -63,6 +67,17 @@ type facts struct {
 	replaced string
 	// podRefusal is why the API server accepts a pod not.
 	podRefusal string
+}
+
+// addresses are those at which the fleet is reached.
+func (f *facts) addresses() []string {
+	out := slices.Clone(f.clusterIPs)
+	for i := range f.pods {
+		for _, ip := range f.pods[i].Status.PodIPs {
+			out = append(out, access.Address(ip.IP))
+		}
+	}
+	return out
 }
 
 // acted tells whether the whole spec was acted on.

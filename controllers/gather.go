@@ -21,12 +21,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/controllers/access"
 	"github.com/memkeep/memkeep/controllers/resources"
 	"github.com/memkeep/memkeep/controllers/rollout"
 )
 
-// gather reads the StatefulSet and its pods.
+// gather reads the Services' addresses, the StatefulSet and its pods.
 func (r *Reconciler) gather(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
+	r.gatherServices(ctx, m, f)
 	set := &appsv1.StatefulSet{}
 	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(m), set); err != nil {
 		if !apierrors.IsNotFound(err) {
@@ -46,6 +48,24 @@ func (r *Reconciler) gather(ctx context.Context, m *v1alpha1.Memcache, f *facts)
 	}
 	f.pods = slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return !metav1.IsControlledBy(&p, set) })
 	slices.SortFunc(f.pods, func(a, b corev1.Pod) int { return cmp.Compare(ordinal(&a), ordinal(&b)) })
+}
+
+func (r *Reconciler) gatherServices(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
+	for _, name := range []string{m.Name, resources.ReadyServiceName(m)} {
+		s := &corev1.Service{}
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: name}, s)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			f.failed(fmt.Errorf("get Service %s: %w", name, err))
+		case metav1.IsControlledBy(s, m):
+			for _, ip := range s.Spec.ClusterIPs {
+				if ip != corev1.ClusterIPNone {
+					f.clusterIPs = append(f.clusterIPs, access.Address(ip))
+				}
+			}
+		}
+	}
 }
 
 // replacePod deletes the next outdated pod, if one may go.

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -27,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/controllers/observe"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
 
@@ -68,6 +70,8 @@ type Reconciler struct {
 	Settings resources.Settings
 	// Namespaces are the operator's own; they are refused as peers.
 	Namespaces []string
+	// Observer sees what is around the fleets; SetupWithManager makes one where there is none.
+	Observer *observe.Observer
 	// SkipNameValidation lets several managers run in one process.
 	SkipNameValidation bool
 
@@ -77,6 +81,12 @@ type Reconciler struct {
 
 // SetupWithManager registers the reconciler and what it watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Observer == nil {
+		var err error
+		if r.Observer, err = observe.New(mgr, observe.Options{}); err != nil {
+			return err
+		}
+	}
 	// Status writes are our own: they need no pass.
 	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	err := ctrl.NewControllerManagedBy(mgr).
@@ -87,6 +97,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Owns(&corev1.ServiceAccount{}).
 		Owns(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(fleetOfPod)).
+		WatchesRawSource(r.Observer.Source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			SkipNameValidation:      &r.SkipNameValidation,
@@ -112,7 +123,10 @@ func fleetOfPod(_ context.Context, pod client.Object) []reconcile.Request {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	m := &v1alpha1.Memcache{}
 	if err := r.Client.Get(ctx, req.NamespacedName, m); err != nil {
-		r.missing.Delete(req.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			r.missing.Delete(req.NamespacedName)
+			r.Observer.Forget(req.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	f := &facts{}
@@ -144,6 +158,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 		r.children(ctx, m, f)
 	}
 	r.gather(ctx, m, f)
+	r.Observer.Track(m, f.addresses())
 	if f.acted() {
 		r.replacePod(ctx, m, f)
 		r.explainMissing(ctx, m, f)
