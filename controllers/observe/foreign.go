@@ -69,11 +69,11 @@ func newForeignKinds(o *Observer, period time.Duration) (*foreignKinds, error) {
 	if period == 0 {
 		period = rediscover
 	}
-	finder, err := discovery.NewDiscoveryClientForConfigAndClient(o.config, o.http)
+	finder, err := discovery.NewDiscoveryClientForConfigAndClient(o.manager.GetConfig(), o.manager.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make discovery client: %w", err)
 	}
-	reader, err := dynamic.NewForConfigAndClient(o.config, o.http)
+	reader, err := dynamic.NewForConfigAndClient(o.manager.GetConfig(), o.manager.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make client for policies of other kinds: %w", err)
 	}

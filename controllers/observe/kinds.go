@@ -208,7 +208,8 @@ func serviceKey(s *discoveryv1.EndpointSlice) string {
 // typed lists and watches a kind of our scheme in every namespace.
 func (o *Observer) typed(gvk schema.GroupVersionKind, resource string) func() (cache.ListerWatcherWithContext, error) {
 	return func() (cache.ListerWatcherWithContext, error) {
-		client, err := apiutil.RESTClientForGVK(gvk, false, false, o.config, serializer.NewCodecFactory(o.scheme), o.http)
+		client, err := apiutil.RESTClientForGVK(gvk, false, false, o.manager.GetConfig(),
+			serializer.NewCodecFactory(o.manager.GetScheme()), o.manager.GetHTTPClient())
 		if err != nil {
 			return nil, fmt.Errorf("make client for %s: %w", gvk.Kind, err)
 		}

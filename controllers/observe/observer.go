@@ -6,13 +6,10 @@ package observe
 import (
 	"context"
 	"fmt"
-	"net/http" //nolint:depguard // The type of the manager's own client; nothing is dialled here.
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -35,9 +32,7 @@ const debounce = 200 * time.Millisecond
 
 // Observer watches everybody's objects for the fleets that it was told of.
 type Observer struct {
-	config *rest.Config
-	http   *http.Client
-	scheme *runtime.Scheme
+	manager ctrl.Manager
 	// foreign knows the policies of other projects.
 	foreign *foreignKinds
 
@@ -62,8 +57,7 @@ type Options struct {
 // New returns an Observer that works once the manager leads.
 func New(mgr ctrl.Manager, options Options) (*Observer, error) {
 	o := &Observer{
-		config: mgr.GetConfig(), http: mgr.GetHTTPClient(), scheme: mgr.GetScheme(),
-		watchers: map[string]*watcher{}, fleets: newRegister(),
+		manager: mgr, watchers: map[string]*watcher{}, fleets: newRegister(),
 	}
 	for name, k := range o.kinds() {
 		o.watchers[name] = &watcher{kind: k, state: o.everyFleet}
