@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/memkeep/memkeep/controllers/access"
+	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
 	"github.com/memkeep/memkeep/controllers/rollout"
 )
@@ -65,6 +66,8 @@ type facts struct {
 	decision rollout.Decision
 	// replaced is the pod that this pass deleted.
 	replaced string
+	// proof is what the proofs of enforcement know; nil where there are none.
+	proof *proof.Report
 	// podRefusal is why the API server accepts a pod not.
 	podRefusal string
 }

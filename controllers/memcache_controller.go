@@ -29,6 +29,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/observe"
+	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
 
@@ -72,6 +73,8 @@ type Reconciler struct {
 	Namespaces []string
 	// Observer sees what is around the fleets; SetupWithManager makes one where there is none.
 	Observer *observe.Observer
+	// Proof proves that policies are enforced; nil proves nothing.
+	Proof *proof.Runner
 	// SkipNameValidation lets several managers run in one process.
 	SkipNameValidation bool
 
@@ -126,6 +129,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if apierrors.IsNotFound(err) {
 			r.missing.Delete(req.NamespacedName)
 			r.Observer.Forget(req.NamespacedName)
+			if r.Proof != nil {
+				r.Proof.Forget(req.NamespacedName)
+			}
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -159,6 +165,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	}
 	r.gather(ctx, m, f)
 	r.Observer.Track(m, f.addresses())
+	r.prove(m, f)
 	if f.acted() {
 		r.replacePod(ctx, m, f)
 		r.explainMissing(ctx, m, f)

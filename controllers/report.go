@@ -58,6 +58,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, m *v1alpha1.Memcache, s v1
 const (
 	actionReconcile = "Reconcile"
 	actionReplace   = "ReplacePod"
+	actionProve     = "ProveEnforcement"
 )
 
 // announce sends one event for each change of state.
@@ -79,6 +80,8 @@ func (r *Reconciler) announce(m *v1alpha1.Memcache, before, after []metav1.Condi
 			c.Type == v1alpha1.ConditionAccessConfigured && c.Status == metav1.ConditionFalse &&
 				!meta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled):
 			tell(corev1.EventTypeWarning, c.Reason, actionReconcile, c.Message)
+		case c.Type == v1alpha1.ConditionAccessEnforced:
+			r.announceProof(m, was, c)
 		case c.Type == v1alpha1.ConditionAccessConfigured && c.Status == metav1.ConditionTrue,
 			c.Type == v1alpha1.ConditionReady && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonPaused),
 			c.Type == v1alpha1.ConditionUpdateAvailable && c.Status == metav1.ConditionTrue:

@@ -43,6 +43,7 @@ func unknown(reason, format string, args ...any) *verdict {
 func statusOf(m *v1alpha1.Memcache, f *facts) v1alpha1.MemcacheStatus {
 	s := *m.Status.DeepCopy()
 	count(&s, f)
+	proven(&s, f)
 	s.Selector = labels.Set(resources.SelectorLabels(m)).String()
 	if f.template.Revision != "" {
 		s.TemplateRevision = f.template.Revision
@@ -68,7 +69,7 @@ func statusOf(m *v1alpha1.Memcache, f *facts) v1alpha1.MemcacheStatus {
 	set(v1alpha1.ConditionReady, ready)
 	set(v1alpha1.ConditionAvailable, availableOf(m, &s))
 	set(v1alpha1.ConditionAccessConfigured, accessOf(m, f))
-	set(v1alpha1.ConditionAccessEnforced, enforcedOf(m))
+	set(v1alpha1.ConditionAccessEnforced, enforcedOf(m, f))
 	if v := updateOf(f); v != nil {
 		set(v1alpha1.ConditionUpdateAvailable, v)
 	}
@@ -169,8 +170,10 @@ func readyOf(m *v1alpha1.Memcache, f *facts, s *v1alpha1.MemcacheStatus) *verdic
 			counted(f.decision.Outdated, "member"), f.decision.Waiting, stuck(f.pods))
 	case int32(len(f.pods)) > wanted:
 		return no(v1alpha1.ReasonScalingDown, "%d members exist, %d are wanted", len(f.pods), wanted)
+	case refuted(m, f):
+		return no(v1alpha1.ReasonStrangerAdmitted, "nobody is served while strangers get in: %s", f.proof.Message)
 	case s.ReadyReplicas < wanted:
-		return no(v1alpha1.ReasonMembersNotReady, "%s%s", progress, stuck(f.pods))
+		return no(v1alpha1.ReasonMembersNotReady, "%s%s%s", progress, stuck(f.pods), awaited(m, f))
 	case wanted == 0:
 		return yes(v1alpha1.ReasonScaledToZero, "no member is wanted")
 	}
@@ -204,14 +207,6 @@ func accessOf(m *v1alpha1.Memcache, f *facts) *verdict {
 		return no(v1alpha1.ReasonPolicyPending, "%s", truncated(f.err.Error()))
 	}
 	return no(v1alpha1.ReasonPolicyPending, "%s", bounded(f.waiting))
-}
-
-// enforcedOf says whether the policy has been proven to hold.
-func enforcedOf(m *v1alpha1.Memcache) *verdict {
-	if m.Spec.Access.EffectiveMode() == v1alpha1.AccessAudit {
-		return unknown(v1alpha1.ReasonAuditMode, "mode Audit admits everyone to the cache port on purpose")
-	}
-	return unknown(v1alpha1.ReasonNotProven, "it has not been proven that the cluster enforces the policy")
 }
 
 func configured(m *v1alpha1.Memcache) *verdict {

@@ -126,6 +126,12 @@ const (
 	ComponentOperator = "operator"
 	// ComponentProber marks the pods that dial fleets from outside.
 	ComponentProber = "prober"
+	// LabelProber tells what part a prober plays: ProberOutsider or ProberDecoy.
+	LabelProber = "memkeep.io/prober"
+	// ProberOutsider marks probers that dial fleets and must not get in.
+	ProberOutsider = "outsider"
+	// ProberDecoy marks probers that outsiders reach in a fleet's place.
+	ProberDecoy = "decoy"
 	// LabelManagedBy is the common label whose value ManagedBy marks every child.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy and the operator's field manager.

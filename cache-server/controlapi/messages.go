@@ -27,6 +27,8 @@ const (
 	PathDrain = "/v1/drain"
 	// PathDial takes POST of a Dial at a prober and answers with Dialled.
 	PathDial = "/v1/dial"
+	// PathEgress takes POST of an Egress at a cache and answers with a Result.
+	PathEgress = "/v1/egress"
 )
 
 // CertificateRequest is a pod's wish for a certificate. Its key never leaves
@@ -234,12 +236,30 @@ type Result struct {
 	Micros int64 `json:"micros"`
 	// Error is what the system said, if anything.
 	Error string `json:"error,omitempty"`
+	// Reply is the beginning of what came back, at most MaxReply bytes, where a
+	// Nonce was sent.
+	Reply string `json:"reply,omitempty"`
+}
+
+// MaxReply is how much of a reply a prober reads.
+const MaxReply = 64
+
+// Egress has a cache try to connect to a decoy, which the fleet's policy
+// forbids. Nothing is sent.
+type Egress struct {
+	// Address is host:port, the host being an IP address and the port the cache port.
+	Address string `json:"address"`
+	// TimeoutMillis is how long it may take.
+	TimeoutMillis int `json:"timeoutMillis"`
 }
 
 // NonceCommand is the line by which a probe tells a cache its nonce:
 // NonceCommand, a blank, the nonce, CR LF. The cache notes the nonce before any
 // lock of its own is asked, answers nothing and closes.
 const NonceCommand = "memkeep-probe"
+
+// DecoyReply is all that a decoy ever says, followed by CR LF.
+const DecoyReply = "memkeep-decoy"
 
 // MaxNonce is the longest nonce, in bytes; they are letters and digits.
 const MaxNonce = 64

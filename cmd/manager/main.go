@@ -23,6 +23,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/cmd/manager/probe"
 	"github.com/memkeep/memkeep/controllers"
 )
 
@@ -43,6 +44,13 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		if err := probe.Run(ctrl.SetupSignalHandler(), os.Args[2:], os.Getenv, version, os.Stderr); err != nil {
+			fmt.Fprintf(os.Stderr, "manager probe: %v\n", err)
+			os.Exit(2)
+		}
+		return
+	}
 	o, err := parse(os.Args[1:], os.Getenv, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
