@@ -66,7 +66,7 @@ type Server struct {
 	stop        context.CancelFunc
 
 	mu        sync.Mutex
-	changed   chan struct{} // closed when a certificate was taken
+	changed   chan struct{} // closed by Touch
 	anterooms []*anteroom
 	serving   sync.WaitGroup
 }
@@ -123,11 +123,16 @@ func (s *Server) install(_ context.Context, c *Certificate) (State, error) {
 		return State{}, AsInvalid(err)
 	}
 	s.cfg.Logger.Info("Enrolled", "until", s.cfg.Identity.NotAfter().UTC().Format(time.RFC3339))
+	s.Touch()
+	return s.State(), nil
+}
+
+// Touch has watchers look at the state anew.
+func (s *Server) Touch() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	close(s.changed)
 	s.changed = make(chan struct{})
-	s.mu.Unlock()
-	return s.State(), nil
 }
 
 // State returns what the pod knows about itself.

@@ -22,7 +22,8 @@ type Member struct {
 // Membership knows the caches of a cluster, which clients then discover as they do with ElastiCache.
 type Membership interface {
 	// Snapshot returns the members, which must not change afterwards, and a version that is larger than all
-	// versions of other lists before.
+	// versions of other lists before. Version 0 means that the members are not known yet; until they are,
+	// clients are answered as if there was nothing to discover.
 	Snapshot() (version uint64, members []Member)
 }
 
@@ -34,8 +35,7 @@ const (
 )
 
 // appendMembers appends the list of members in the form that clients read.
-func appendMembers(dst []byte, m Membership) []byte {
-	version, members := m.Snapshot()
+func appendMembers(dst []byte, version uint64, members []Member) []byte {
 	dst = strconv.AppendUint(dst, version, 10)
 	dst = append(dst, '\n')
 	for i, member := range members {
@@ -49,6 +49,15 @@ func appendMembers(dst []byte, m Membership) []byte {
 		dst = strconv.AppendUint(dst, uint64(member.Port), 10)
 	}
 	return append(dst, '\n')
+}
+
+// known returns the members; false while there is nothing to discover.
+func (s *Server) known() (version uint64, members []Member, ok bool) {
+	if s.cfg.Membership == nil {
+		return 0, nil, false
+	}
+	version, members = s.cfg.Membership.Snapshot()
+	return version, members, version > 0
 }
 
 // config answers config get cluster. A server without membership does not know the command, like memcached,
@@ -71,9 +80,15 @@ func (c *conn) config(r *protocol.Request) {
 	}
 }
 
-// appendDiscovery appends the list as a value of the text protocol. False means that there is no memory for it.
+// appendDiscovery appends the list as a value of the text protocol. False means that it is
+// not known, or that there is no memory for it.
 func (c *conn) appendDiscovery(word, name string) bool {
-	payload := appendMembers(nil, c.s.cfg.Membership)
+	version, members, ok := c.s.known()
+	if !ok {
+		c.ws.out = append(c.ws.out, protocol.ReplyError...)
+		return false
+	}
+	payload := appendMembers(nil, version, members)
 	if !c.roomForReply(largeRoom(len(payload))) {
 		c.ws.out = append(c.ws.out, protocol.ReplyWriteMemory...)
 		return false
@@ -98,7 +113,11 @@ func (c *conn) roomForReply(n int) bool {
 
 // isDiscovery tells whether a get asks for the list of members.
 func (c *conn) isDiscovery(key []byte) bool {
-	return c.s.cfg.Membership != nil && string(key) == legacyDiscoveryKey
+	if string(key) != legacyDiscoveryKey {
+		return false
+	}
+	_, _, ok := c.s.known()
+	return ok
 }
 
 // binaryConfig is config in the binary protocol.
@@ -116,7 +135,12 @@ func (c *conn) binaryConfig(r *protocol.Request) {
 }
 
 func (c *conn) appendBinaryDiscovery(r *protocol.Request) {
-	payload := appendMembers(nil, c.s.cfg.Membership)
+	version, members, ok := c.s.known()
+	if !ok {
+		c.binaryError(r, protocol.StatusUnknownCommand)
+		return
+	}
+	payload := appendMembers(nil, version, members)
 	if !c.roomForReply(largeRoom(len(payload))) {
 		c.binaryError(r, protocol.StatusOutOfMemory)
 		return

@@ -88,3 +88,15 @@ func TestBinaryDiscovery(t *testing.T) {
 		t.Errorf("after all that: %v, %v", got, err)
 	}
 }
+
+// unknownMembers is a cluster whose members nobody has told yet.
+type unknownMembers struct{}
+
+func (unknownMembers) Snapshot() (uint64, []Member) { return 0, nil }
+
+func TestDiscoveryIsUnknownUntilTheMembersAreKnown(t *testing.T) {
+	f := start(t, func(cfg *Config) { cfg.Membership = unknownMembers{} })
+	if got := f.ask(t, "config get cluster\r\nget AmazonElastiCache:cluster\r\n"); got != "ERROR\r\nEND\r\n" {
+		t.Errorf("got %q", got)
+	}
+}

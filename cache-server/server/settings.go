@@ -69,24 +69,10 @@ func (s *Server) setBudget(mebibytes uint64) string {
 		return protocol.ReplyLimitUnit
 	}
 	bytes := int64(mebibytes) << 20
-	if s.cfg.MaxBudget > 0 && bytes > s.cfg.MaxBudget {
-		return protocol.ReplyLimitFailed
-	}
-	var err error
-	if s.cfg.AdmitBudget != nil {
-		err = s.cfg.AdmitBudget(bytes)
-	}
-	if err == nil {
-		err = s.engine.SetBudget(bytes)
-	}
-	if err != nil {
+	if err := s.SetBudget(bytes); err != nil {
 		s.log.Warn("Budget not changed", "bytes", bytes, "error", err)
 		return protocol.ReplyLimitFailed
 	}
-	if s.cfg.BudgetChanged != nil {
-		s.cfg.BudgetChanged()
-	}
-	s.log.Info("Budget changed", "bytes", bytes)
 	return protocol.ReplyOK
 }
 
