@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/memkeep/memkeep/cache-server/controlapi"
 	"github.com/memkeep/memkeep/cache-server/engine"
 	"github.com/memkeep/memkeep/cache-server/server"
 )
@@ -42,6 +43,8 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	gate := flags.String("gate", "", "closed: answer nobody until the operator opens the gate (default: there is none)")
 	peers := flags.String("peers", "", "verified: serve the addresses that the operator lists and nobody else, "+
 		"and nobody before it has (default: policy, whoever can connect)")
+	ca := flags.String("control-ca", "", fmt.Sprintf("file with the operator's CA: opens the control port, %d, once "+
+		"there is one (default: no control port); needs the environment's POD_UID", controlapi.Port))
 	var place arena
 	flags.StringVar(&place.path, "memory-file", getenv("MEMORY_FILE"), "file on tmpfs that holds the items and leaves "+
 		"them to the next start after a graceful stop (default: the environment's MEMORY_FILE)")
@@ -63,6 +66,10 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 		return nil, err
 	}
 	if err := checkLock(flags); err != nil {
+		return nil, err
+	}
+	control, err := planControl(*ca, getenv("POD_UID"), addrs)
+	if err != nil {
 		return nil, err
 	}
 	commands, err := server.ParseAdminCommands(*admin)
@@ -88,7 +95,7 @@ func planFleet(args []string, getenv func(string) string, stdout, stderr io.Writ
 	level := new(slog.LevelVar)
 	p := &plan{
 		log:    slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})),
-		memory: *memory, drainTimeout: *drain, arena: place, heap: heap,
+		memory: *memory, drainTimeout: *drain, arena: place, heap: heap, control: control,
 		server: server.Config{
 			LogLevel: level, MaxItemSize: int(*itemSize), MaxConnections: *connections,
 			AdminCommands: commands, MaxBudget: *memory, RefuseOwnAddress: true,

@@ -27,7 +27,8 @@ type plan struct {
 	socket       string
 	monitor      []netip.AddrPort
 	drainTimeout time.Duration
-	cluster      *clusterFile // nil where clients discover nothing
+	cluster      *clusterFile // nil where no file says what clients discover
+	control      *controlPlan // nil where there is no control port
 	testHooks    bool
 	process      processPlan
 	arena        arena
@@ -68,6 +69,13 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 	if p.process.pidFile != "" {
 		defer func() { _ = os.Remove(p.process.pidFile) }()
 	}
+	drain := &drainer{srv: srv}
+	stopControl := func() {}
+	if p.control != nil {
+		if stopControl, err = p.control.serve(ctx, p, srv, drain); err != nil {
+			return err
+		}
+	}
 	monitor := server.NewMonitor(srv, version)
 	var wg sync.WaitGroup
 	failed := make(chan error, len(caches)+len(monitors))
@@ -84,16 +92,12 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 	}
 	p.log.Info("Serving", "version", version, "addresses", addressesOf(caches), "monitor", addressesOf(monitors),
 		"memoryBytes", p.memory, "maxItemSize", p.server.MaxItemSize, "maxConnections", p.server.MaxConnections)
-	select {
-	case <-ctx.Done():
-		p.log.Info("Draining", "timeout", p.drainTimeout.String())
-	case err = <-failed:
+	err = p.await(ctx, failed, srv)
+	<-drain.begin(p.drainTimeout)
+	if drain.err != nil {
+		p.log.Warn("Drained in part", "error", drain.err)
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.drainTimeout)
-	defer cancel()
-	if drainErr := srv.Drain(drain); drainErr != nil {
-		p.log.Warn("Drained in part", "error", drainErr)
-	}
+	stopControl()
 	const lastScrape = 2 * time.Second
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastScrape)
 	defer cancel()
@@ -104,6 +108,22 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 	wg.Wait()
 	p.log.Info("Stopped")
 	return err
+}
+
+// await returns when it is time to stop, with the error that is the reason, if it is one. Where the operator had
+// the cache drained, the process stays until the end of the pod.
+func (p *plan) await(ctx context.Context, failed <-chan error, srv *server.Server) error {
+	for {
+		select {
+		case <-ctx.Done():
+			p.log.Info("Draining", "timeout", p.drainTimeout.String())
+			return nil
+		case err := <-failed:
+			if err != nil || !srv.Draining() {
+				return err
+			}
+		}
+	}
 }
 
 // prepare does what must precede all memory and sockets.
@@ -139,8 +159,11 @@ func (p *plan) build(stop func()) (*engine.Engine, *server.Server, error) {
 	}
 	cfg.Engine, cfg.Version, cfg.Logger, cfg.Shutdown = e, protocolVersion, p.log, stop
 	cfg.AdmitBudget, cfg.BudgetChanged, cfg.MemoryLimit = p.heap.admit, p.heap.kick, p.heap.kernelLimit
-	if p.cluster != nil {
+	switch {
+	case p.cluster != nil:
 		cfg.Membership = p.cluster
+	case p.control != nil:
+		cfg.Membership = &p.control.members
 	}
 	srv, err := server.New(cfg)
 	if err != nil {
