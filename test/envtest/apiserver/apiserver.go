@@ -26,13 +26,22 @@ type Server struct {
 // those that `make test-deps` builds; more names others that a test needs, which
 // lie beside them.
 func Start(root string, more ...string) (*Server, error) {
+	return start([]string{filepath.Join(root, "config/crd/bases")}, more)
+}
+
+// StartBare starts an API server that knows nothing of Memkeep.
+func StartBare() (*Server, error) {
+	return start(nil, nil)
+}
+
+func start(definitions, more []string) (*Server, error) {
 	bin, err := binaries(append([]string{"kube-apiserver", "etcd", "kubectl"}, more...))
 	if err != nil {
 		return nil, err
 	}
 	env := &envtest.Environment{
 		BinaryAssetsDirectory: bin,
-		CRDDirectoryPaths:     []string{filepath.Join(root, "config/crd/bases")},
+		CRDDirectoryPaths:     definitions,
 		ErrorIfCRDPathMissing: true,
 	}
 	config, err := env.Start()

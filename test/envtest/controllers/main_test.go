@@ -11,10 +11,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -66,60 +63,15 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	if kube, err = client.New(config, client.Options{Scheme: controllers.Scheme()}); err != nil {
 		return 0, fmt.Errorf("make client: %w", err)
 	}
-	stop, err := startControllers(ctx, server.Program("kube-controller-manager"), server.KubeConfig)
+	stop, err := server.StartControllers(ctx, server.KubeConfig, []string{
+		"statefulset-controller", "garbage-collector-controller", "disruption-controller",
+		"resourcequota-controller", "namespace-controller",
+	})
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
 	return m.Run(), nil
-}
-
-// startControllers runs those of Kubernetes' controllers that a fleet meets.
-func startControllers(ctx context.Context, program string, kubeconfig []byte) (stop func(), err error) {
-	dir, err := os.MkdirTemp("", "memkeep-controllers-")
-	if err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
-	}
-	clean := func() { _ = os.RemoveAll(dir) }
-	path := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
-		clean()
-		return nil, fmt.Errorf("write kubeconfig: %w", err)
-	}
-	port, err := freePort(ctx)
-	if err != nil {
-		clean()
-		return nil, err
-	}
-	output, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		clean()
-		return nil, fmt.Errorf("create log: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, program, "--kubeconfig="+path, "--leader-elect=false",
-		"--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(port), "--cert-dir="+dir,
-		"--controllers=statefulset-controller,garbage-collector-controller,disruption-controller,"+
-			"resourcequota-controller,namespace-controller")
-	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
-		clean()
-		return nil, fmt.Errorf("start Kubernetes' controllers: %w", err)
-	}
-	return func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = output.Close()
-		clean()
-	}, nil
-}
-
-func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // level is the manager's log level: errors alone, unless a developer asks.

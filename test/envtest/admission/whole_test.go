@@ -1,0 +1,57 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package admission
+
+import (
+	"slices"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestEveryPolicyIsWhole looks at what is shipped, and at what the API server
+// says of the expressions' types.
+func TestEveryPolicyIsWhole(t *testing.T) {
+	if len(shipped) != 13 {
+		t.Errorf("got %d policies: %v", len(shipped), shipped)
+	}
+	for _, name := range shipped {
+		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
+		policy.Name = name
+		err := eventually(t.Context(), "the types of "+name+" to be checked", func() error {
+			if err := kube.Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
+				return err
+			}
+			if policy.Status.TypeChecking == nil || policy.Status.ObservedGeneration != policy.Generation {
+				return errNotYet
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range policy.Status.TypeChecking.ExpressionWarnings {
+			t.Errorf("%s %s: %s", name, w.FieldRef, w.Warning)
+		}
+		want := admissionregistrationv1.Fail
+		if name == beside {
+			want = admissionregistrationv1.Ignore
+		}
+		if *policy.Spec.FailurePolicy != want {
+			t.Errorf("%s: failurePolicy %s, want %s", name, *policy.Spec.FailurePolicy, want)
+		}
+		for i, v := range policy.Spec.Validations {
+			if v.Message == "" || v.MessageExpression == "" || v.Reason == nil {
+				t.Errorf("%s: validation %d lacks a message, a messageExpression or a reason", name, i)
+			}
+		}
+		binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+		if err := kube.Get(t.Context(), client.ObjectKeyFromObject(policy), binding); err != nil {
+			t.Errorf("no binding of the policy's own name: %v", err)
+		} else if !slices.Equal(binding.Spec.ValidationActions, []admissionregistrationv1.ValidationAction{"Deny"}) {
+			t.Errorf("%s: actions %v, want Deny alone", name, binding.Spec.ValidationActions)
+		}
+	}
+}
