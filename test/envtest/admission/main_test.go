@@ -125,10 +125,10 @@ func install(ctx context.Context) error {
 
 // before makes what was there before the policies.
 func before(ctx context.Context) error {
-	pinned := strings.NewReplacer("namespace: bare", "namespace: old", "name: sessions, namespace", "name: pinned, namespace").
-		Replace(set(image + "=>old.example.com/cache:v1"))
+	pinned := strings.NewReplacer("name: sessions, namespace: bare", "name: pinned, namespace: old",
+		"memkeep.io/name: sessions", "memkeep.io/name: pinned").Replace(set(image + "=>old.example.com/cache:v1"))
 	for _, doc := range []string{
-		namespace("old", "{}"), strings.ReplaceAll(pinned, "memkeep.io/name: sessions", "memkeep.io/name: pinned"),
+		namespace("old", "{}"), pinned,
 		service("old", "out", "LoadBalancer", "{memkeep.io/name: sessions}"),
 	} {
 		if err := kube.Create(ctx, parse(doc)[0]); err != nil {

@@ -46,7 +46,7 @@ func TestServicesThatNameFleets(t *testing.T) {
 		{"a Service that is written whole with an external address is refused", tenant,
 			updates("Service", "caches", "named", flip("{externalIPs: [192.0.2.1]}")), byName, "Service named"},
 		{"the operator's own Service does not become one", tenant,
-			patches("Service", "caches", "sessions", "", flip("{type: NodePort, clusterIP: null, clusterIPs: null}")),
+			patches("Service", "caches", "sessions", "", flip("{externalIPs: [192.0.2.1]}")),
 			byName, "Service sessions"},
 		{"a LoadBalancer that turns to a fleet is refused", tenant,
 			patches("Service", "caches", "out", "", flip("{selector: {memkeep.io/name: sessions}}")), byName, "Service out"},

@@ -38,7 +38,7 @@ func TestSwitchedToWarn(t *testing.T) {
 	} else if len(samples) != len(shipped) {
 		t.Errorf("got refused requests of %d policies, want all %d", len(samples), len(shipped))
 	}
-	switched(t, `{spec: {validationActions: [Warn]}}`)
+	switched(t, "Warn")
 	for _, name := range slices.Sorted(maps.Keys(samples)) {
 		if name == newFleets {
 			store(t, tenant, service("bare", "ordinal", "LoadBalancer", "{statefulset.kubernetes.io/pod-name: late-0}"))
@@ -65,13 +65,21 @@ func TestSwitchedToWarn(t *testing.T) {
 	}
 }
 
-// switched patches every binding, and back at the end.
-func switched(t *testing.T, patch string) {
+// switched gives every binding an action, as its installer would, and Deny again at the end.
+func switched(t *testing.T, actions ...any) {
 	t.Helper()
-	all := func(ctx context.Context, patch string) {
+	all := func(ctx context.Context, actions []any) {
 		for _, name := range shipped {
-			raw := client.RawPatch("application/merge-patch+json", jsonOf(patch))
-			if err := kube.Patch(ctx, named(bindingKind, "", name), raw); err != nil {
+			u := named(bindingKind, "", name)
+			if err := kube.Get(ctx, client.ObjectKeyFromObject(u), u); err != nil {
+				t.Fatal(err)
+			}
+			spec := u.Object["spec"].(map[string]any)
+			spec["validationActions"] = actions
+			fresh := named(bindingKind, "", name)
+			fresh.SetLabels(u.GetLabels())
+			fresh.Object["spec"] = spec
+			if err := apply(ctx, kube, fresh); err != nil {
 				t.Error(err)
 			}
 		}
@@ -79,8 +87,8 @@ func switched(t *testing.T, patch string) {
 			t.Error(err)
 		}
 	}
-	all(t.Context(), patch)
-	t.Cleanup(func() { all(context.Background(), "{spec: {validationActions: [Deny]}}") })
+	all(t.Context(), actions)
+	t.Cleanup(func() { all(context.Background(), []any{"Deny"}) })
 }
 
 // TestTheExample applies the bindings of examples/guard, in which single policies are switched.
