@@ -19,6 +19,10 @@ expect() {
 expect 1 manager "$manager"
 expect 2 cache-server "$cache"
 
+# Every tag of the cache server's repository is an image of fleets: running ones keep theirs over an upgrade.
+repository=${cache%%@*}
+[[ ${repository##*/} != *:* ]] || repository=${repository%:*}
+
 overlay=dist/install
 mkdir -p "$overlay"
 cat >"$overlay/kustomization.yaml" <<YAML
@@ -41,9 +45,13 @@ patches:
             env:
             - name: CACHE_IMAGE
               value: $cache
+- target: {kind: ValidatingAdmissionPolicy, name: memkeep-operator-workloads}
+  patch: |-
+    - {op: test, path: /spec/variables/0/name, value: images}
+    - {op: replace, path: /spec/variables/0/expression, value: "['$repository']"}
 YAML
 go tool -modfile=hack/tools/go.mod kustomize build "$overlay" >dist/install.yaml.new
-for wanted in "image: $manager" "value: $cache"; do
+for wanted in "image: $manager" "value: $cache" "expression: '[''$repository'']'"; do
   grep -qF "$wanted" dist/install.yaml.new && continue
   echo "install-yaml: config/default has no place for '$wanted'" >&2
   exit 1

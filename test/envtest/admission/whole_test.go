@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -54,4 +56,28 @@ func TestEveryPolicyIsWhole(t *testing.T) {
 			t.Errorf("%s: actions %v, want Deny alone", name, binding.Spec.ValidationActions)
 		}
 	}
+}
+
+// TestTheShippedImageIsAllowed holds the Deployment and the policy together.
+func TestTheShippedImageIsAllowed(t *testing.T) {
+	objects, err := build("config/default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range objects {
+		if u.GetKind() != "Deployment" {
+			continue
+		}
+		deployment := &appsv1.Deployment{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, deployment); err != nil {
+			t.Fatal(err)
+		}
+		for _, env := range deployment.Spec.Template.Spec.Containers[0].Env {
+			if env.Name == "CACHE_IMAGE" {
+				try(t, []row{{"it passes", operator, creates(set(image + "=>" + env.Value)), "", ""}})
+				return
+			}
+		}
+	}
+	t.Error("the installation has no CACHE_IMAGE")
 }
