@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -164,7 +165,11 @@ func proxyExecutesNothing(t *testing.T, pod *corev1.Pod) {
 // nothingLeaves dials out of a cache pod's own network.
 func nothingLeaves(t *testing.T, pod *corev1.Pod, decoy string) {
 	t.Helper()
-	inside, err := cluster.Debug(t.Context(), pod)
+	_, err := cluster.Debug(t.Context(), pod)
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "would share the network of a cache") {
+		t.Errorf("an ephemeral container in a cache pod: %v, want it refused by the admission policy", err)
+	}
+	inside, err := cluster.DebugUnguarded(t.Context(), pod)
 	check(t, err)
 	apiserver, err := cluster.Kube.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
 	check(t, err)
