@@ -1,0 +1,54 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package admission
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestTheNamespaceIsWrittenOnce installs into another namespace, as the comment
+// in config/default says, and looks whether the policies know the operator there.
+func TestTheNamespaceIsWrittenOnce(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "default/kustomization.yaml")
+	kustomization, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(kustomization, "namespace: elsewhere\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := build(filepath.Join(dir, "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, mentions := 0, 0
+	for _, u := range objects {
+		if u.GetKind() != policyKind && u.GetKind() != bindingKind {
+			continue
+		}
+		policies++
+		text := string(mustJSON(u.Object))
+		if strings.Contains(text, "memkeep-system") {
+			t.Errorf("%s %s knows the namespace memkeep-system still", u.GetKind(), u.GetName())
+		}
+		mentions += strings.Count(text, "'system:serviceaccount:elsewhere:memkeep-manager'")
+		mentions += strings.Count(text, "request.namespace == 'elsewhere' + end")
+		if err := kube.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll,
+			client.FieldOwner("kubectl")); err != nil {
+			t.Errorf("%s %s: %v", u.GetKind(), u.GetName(), err)
+		}
+	}
+	if policies != 2*11 || mentions != 4 {
+		t.Errorf("%d policies and bindings, %d mentions of the namespace; want 22 and 4", policies, mentions)
+	}
+}
