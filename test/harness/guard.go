@@ -31,7 +31,8 @@ func (c *Cluster) DebugUnguarded(ctx context.Context, pod *corev1.Pod) (Pod, err
 		return at, fmt.Errorf("exempt namespace %s from %s: %w", pod.Namespace, ephemeralContainers, err)
 	}
 	// The API server acts on the change a moment later.
-	_, err := c.Eventually(ctx, "ephemeral container in "+at.String(), 30*time.Second, func(ctx context.Context) (err error) {
+	what := "ephemeral container in " + at.String()
+	_, err := c.Eventually(ctx, what, 30*time.Second, func(ctx context.Context) (err error) {
 		at, err = c.Debug(ctx, pod)
 		return err
 	})

@@ -46,13 +46,15 @@ spec: {serviceName: sessions, selector: {matchLabels: {memkeep.io/name: sessions
 func TestTheOperatorsWorkloads(t *testing.T) {
 	var rows []row
 	refuse := func(name, says string, changes ...string) {
-		rows = append(rows, row{name, operator, creates(set(changes...)), workloads, "the operator's StatefulSet sessions " + says})
+		says = "the operator's StatefulSet sessions " + says
+		rows = append(rows, row{name, operator, creates(set(changes...)), workloads, says})
 	}
 	pass := func(name string, changes ...string) {
 		rows = append(rows, row{name, operator, creates(set(changes...)), "", ""})
 	}
 	const stranger = "runs "
-	refuse("another image is refused", stranger+"example.com/evil, and fleets run memkeep.io/cache-server alone", image+"=>example.com/evil")
+	refuse("another image is refused", stranger+"example.com/evil, and fleets run memkeep.io/cache-server alone",
+		image+"=>example.com/evil")
 	refuse("an image whose name begins like ours is refused", stranger, image+"=>memkeep.io/cache-server-evil:v1")
 	refuse("an image below ours is refused", stranger, image+"=>memkeep.io/cache-server/evil:v1")
 	refuse("a registry's port that passes for a tag is refused", stranger, image+"=>memkeep.io/cache-server:5000/evil")
@@ -95,7 +97,8 @@ func TestTheOperatorsWorkloads(t *testing.T) {
 	refuse("a device is refused", "would share the node's network",
 		"POD\n=>resourceClaims: [{name: d, resourceClaimName: c}],\n")
 	const privileges = "would have privileges"
-	refuse("privileged is refused", privileges, "SECURITY=>privileged: true", "allowPrivilegeEscalation: false=>allowPrivilegeEscalation: true")
+	refuse("privileged is refused", privileges, "SECURITY=>privileged: true",
+		"allowPrivilegeEscalation: false=>allowPrivilegeEscalation: true")
 	refuse("root is refused", privileges, "runAsNonRoot: true=>runAsNonRoot: false")
 	refuse("root in a container is refused", privileges, "SECURITY=>runAsNonRoot: false")
 	refuse("gaining privileges is refused", privileges, "allowPrivilegeEscalation: false,=>")
@@ -186,7 +189,8 @@ func TestTheOperatorsChildren(t *testing.T) {
 		{"a fleet's NetworkPolicy passes", operator, creates(owned(policy(ours))), "", ""},
 		{"a fleet's budget passes", operator, creates(owned(budget)), "", ""},
 		{"a child that lost its label gets it back", operator,
-			patches("Service", "caches", "sessions", "", "{metadata: {labels: {app.kubernetes.io/managed-by: memkeep}}}"), "", ""},
+			patches("Service", "caches", "sessions", "", "{metadata: {labels: {app.kubernetes.io/managed-by: memkeep}}}"),
+			"", ""},
 		{"in its own namespace it may have others", operator,
 			creates("{apiVersion: v1, kind: ServiceAccount, metadata: {name: other, namespace: memkeep-system}}"), "", ""},
 		{"the policies of others are nobody's business here", tenant, creates(policy("{}")), "", ""},

@@ -38,7 +38,8 @@ func TestPodsThatPassForMembers(t *testing.T) {
 			patches("Pod", "caches", "web", "", "{metadata: {labels: {memkeep.io/name: sessions}}}"),
 			podLabels, "no member of a fleet gets no label"},
 		{"nor does it by way of its status", tenant,
-			patches("Pod", "caches", "web", "status", "{metadata: {labels: {memkeep.io/name: sessions}}}"), podLabels, "pod web"},
+			patches("Pod", "caches", "web", "status", "{metadata: {labels: {memkeep.io/name: sessions}}}"),
+			podLabels, "pod web"},
 		{"nor does it when it is written whole", tenant,
 			updates("Pod", "caches", "web", "{metadata: {labels: {memkeep.io/name: sessions}}}"), podLabels, "pod web"},
 

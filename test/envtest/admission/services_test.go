@@ -23,7 +23,8 @@ func TestServicesThatNameFleets(t *testing.T) {
 	flip := func(spec string) string { return "{spec: " + spec + "}" }
 	try(t, []row{
 		{"a LoadBalancer for a fleet's name is refused", tenant,
-			creates(service("caches", "evil", "LoadBalancer", "{memkeep.io/name: sessions}")), byName, "Service evil would open"},
+			creates(service("caches", "evil", "LoadBalancer", "{memkeep.io/name: sessions}")), byName,
+			"Service evil would open"},
 		{"so is a NodePort", tenant,
 			creates(service("caches", "evil", "NodePort", "{memkeep.io/name: sessions}")), byName, "Write type: ClusterIP"},
 		{"so are external addresses", tenant, creates(external("{memkeep.io/name: sessions}")), byName, labelsOfUs},

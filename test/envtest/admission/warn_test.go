@@ -98,7 +98,8 @@ func TestTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	store(t, tenant, namespace("drills", "{}")+"\n---\n"+pod("drills", "web", "{app: web}"))
-	store(t, statefulSets, strings.Replace(member("sessions-0", "sessions", ""), "namespace: caches", "namespace: drills", 1))
+	store(t, statefulSets,
+		strings.Replace(member("sessions-0", "sessions", ""), "namespace: caches", "namespace: drills", 1))
 	made := applyGuard(t, objects)
 	if !slices.Equal(made, slices.Sorted(slices.Values(shipped))) {
 		t.Errorf("the example has the policies %v, want all of %v", made, shipped)

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -64,7 +63,7 @@ func managersKubeconfig() ([]byte, error) {
 	for _, info := range config.AuthInfos {
 		info.Impersonate = controllerManager
 	}
-	return clientcmd.Write(clientcmdapi.Config(*config))
+	return clientcmd.Write(*config)
 }
 
 // operate runs the operator for a namespace until the test ends.

@@ -63,7 +63,9 @@ func groupsOf(user string) []string {
 // accounts are the rights of everybody above.
 func accounts() []*unstructured.Unstructured {
 	var wide strings.Builder
-	for _, user := range []string{tenant, owner, keeper, grantor, operator, controllerManager, statefulSets, replicaSets, collector} {
+	for _, user := range []string{
+		tenant, owner, keeper, grantor, operator, controllerManager, statefulSets, replicaSets, collector,
+	} {
 		fmt.Fprintf(&wide, "{apiGroup: rbac.authorization.k8s.io, kind: User, name: %q},", user)
 	}
 	const rbac = "{apiVersion: rbac.authorization.k8s.io/v1, "
@@ -107,7 +109,8 @@ func fixtures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set := resources.StatefulSet(m, template, "00000000-0000-0000-0000-000000000002", "00000000-0000-0000-0000-000000000003")
+	set := resources.StatefulSet(m, template,
+		"00000000-0000-0000-0000-000000000002", "00000000-0000-0000-0000-000000000003")
 	if err := byOperator.Apply(ctx, set, client.FieldOwner("memkeep"), client.ForceOwnership); err != nil {
 		return fmt.Errorf("the operator's StatefulSet: %w", err)
 	}
