@@ -51,7 +51,8 @@ func memberOf(p *corev1.Pod) proof.Member {
 	m := proof.Member{Player: playerOf(p)}
 	for i := range p.Status.ContainerStatuses {
 		s := &p.Status.ContainerStatuses[i]
-		if s.Name == resources.ContainerName && s.State.Running != nil {
+		// Once the kubelet's startup probe has passed, the metrics port is known to listen.
+		if s.Name == resources.ContainerName && s.State.Running != nil && s.Started != nil && *s.Started {
 			m.Started, m.Since = s.ContainerID, s.State.Running.StartedAt.Time
 		}
 	}

@@ -87,6 +87,7 @@ func New(cfg Config) *controlapi.Server {
 	}))
 	p.server.Handle("GET "+controlapi.PathConnections, controlapi.Answer(p.connections))
 	p.server.Handle("GET "+controlapi.PathStatistics, controlapi.Answer(p.statistics))
+	p.server.Handle("POST "+controlapi.PathEgress, controlapi.Take(maxMessage, newEgress().try))
 	p.server.Handle("POST "+controlapi.PathDrain, controlapi.Take(maxMessage, p.drain))
 	return p.server
 }
@@ -157,6 +158,9 @@ func (p *port) steps(d *controlapi.Desired) ([]func() error, error) {
 		steps = append(steps, func() error { return within("peers", p.Cache.SetPeers(list)) })
 	}
 	if g := d.Gate; g != nil {
+		if boot := p.server.State().Boot; g.Boot != "" && g.Boot != boot {
+			return nil, fmt.Errorf("gate.boot is that of another start: this one is %s", boot)
+		}
 		steps = append(steps, func() error { return within("gate", p.Cache.SetGate(g.Open)) })
 	}
 	return steps, nil

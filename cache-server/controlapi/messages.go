@@ -62,6 +62,9 @@ type Gate struct {
 	// Open lets clients in. A pod that was started without a gate is always open
 	// and refuses a Gate that closes it.
 	Open bool `json:"open"`
+	// Boot is the State.Boot that this is meant for; the pod refuses that of
+	// another start. Empty means whichever.
+	Boot string `json:"boot,omitempty"`
 }
 
 // Peers is the engine's own lock.
@@ -240,6 +243,9 @@ type Result struct {
 	// Nonce was sent.
 	Reply string `json:"reply,omitempty"`
 }
+
+// DecoyPort is the port of a decoy that members try to connect to.
+const DecoyPort = 11211
 
 // MaxReply is how much of a reply a prober reads.
 const MaxReply = 64

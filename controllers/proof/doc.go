@@ -36,7 +36,8 @@ type Member struct {
 	access.Player
 	// Started is another one with every start of the member's container.
 	Started string
-	// Since is when the container started; zero for not yet.
+	// Since is when the container started; zero until the kubelet's startup probe
+	// has found the metrics port.
 	Since time.Time
 }
 

@@ -99,6 +99,11 @@ func (s *subject) ask(ctx context.Context, phone Phone) *access.Testimony {
 	s.state = state
 	s.dial = true
 	t := &access.Testimony{Boot: state.Boot}
+	// The metrics port is not for clients, so the member does not testify to it:
+	// the kubelet has, by its probe.
+	for _, a := range s.plan.Member.Addresses {
+		t.Listening = append(t.Listening, netip.AddrPortFrom(a, v1alpha1.PortMetrics))
+	}
 	for _, l := range state.Listeners {
 		if a, err := netip.ParseAddrPort(l.Address); err == nil && l.Accepting {
 			t.Listening = append(t.Listening, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))

@@ -60,10 +60,7 @@ func (w *world) State(_ context.Context, uid types.UID) (*controlapi.State, erro
 		PodUID: string(uid), Boot: p.boot, GateRequired: p.required, GateOpen: p.serves || !p.required,
 		Nonces: append([]string(nil), p.nonces...),
 	}
-	for _, port := range []int{11211, 9150} {
-		at := fmt.Sprintf("%s:%d", p.address, port)
-		s.Listeners = append(s.Listeners, controlapi.Listener{Address: at, Accepting: true})
-	}
+	s.Listeners = []controlapi.Listener{{Address: p.address + ":11211", Accepting: true}}
 	return s, nil
 }
 
