@@ -5,16 +5,22 @@ package controllers
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/access"
@@ -167,5 +173,37 @@ func (r *Reconciler) announceProof(m *v1alpha1.Memcache, was, now *metav1.Condit
 	case now.Status == metav1.ConditionFalse,
 		known && now.Reason != v1alpha1.ReasonDeleting && now.Reason != v1alpha1.ReasonNoMembers:
 		r.Recorder.Eventf(m, nil, corev1.EventTypeWarning, now.Reason, actionProve, "%s", now.Message)
+	}
+}
+
+// Prove has the reconciler's fleets proven over the phone. It has to be called
+// before SetupWithManager; the runner works once it was added to the manager and
+// told of a cast.
+func (r *Reconciler) Prove(phone proof.Phone) *proof.Runner {
+	r.Proof = proof.New(phone, ctrl.Log.WithName("proof"), r.verdicts.wake)
+	return r.Proof
+}
+
+// waker has fleets reconciled about which more is known.
+type waker struct {
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// source passes the fleets to a controller.
+func (w *waker) source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.queue = queue
+		return nil
+	})
+}
+
+func (w *waker) wake(fleet types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.queue != nil {
+		w.queue.Add(reconcile.Request{NamespacedName: fleet})
 	}
 }

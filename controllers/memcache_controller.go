@@ -78,6 +78,8 @@ type Reconciler struct {
 	// SkipNameValidation lets several managers run in one process.
 	SkipNameValidation bool
 
+	// verdicts has fleets reconciled when proofs know more.
+	verdicts waker
 	// missing remembers since when a fleet lacks pods.
 	missing sync.Map
 }
@@ -101,6 +103,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Owns(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(fleetOfPod)).
 		WatchesRawSource(r.Observer.Source()).
+		WatchesRawSource(r.verdicts.source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			SkipNameValidation:      &r.SkipNameValidation,

@@ -27,6 +27,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers"
+	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
 
@@ -46,7 +47,10 @@ type stage struct {
 	namespace string
 	wire      *wire
 	kubelet   *kubelet
-	stop      func()
+	// phone has fleets proven, by proof; nil for no proofs.
+	phone proof.Phone
+	proof *proof.Runner
+	stop  func()
 }
 
 func newStage(t *testing.T) *stage {
@@ -79,6 +83,12 @@ func (s *stage) operate(settings resources.Settings) {
 	}
 	r := controllers.NewReconciler(mgr, settings, []string{"memkeep-system", "memkeep-system-outsider"})
 	r.SkipNameValidation = true
+	if s.phone != nil {
+		s.proof = r.Prove(s.phone)
+		if err := mgr.Add(s.proof); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		s.t.Fatal(err)
 	}
