@@ -46,11 +46,11 @@ func (c *controlPlan) serve(ctx context.Context, p *plan, srv *server.Server, d 
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	port := control.New(control.Config{
 		Identity: identity, Cache: srv, Members: &c.members, Build: version, Logger: p.log,
-		Drain: func(atMost time.Duration) { d.begin(atMost) },
+		Drain: func(atMost time.Duration) { d.begin(ctx, atMost) },
 	})
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { port.Run(ctx, c.listen) })
 	return func() {
@@ -86,10 +86,9 @@ type drainer struct {
 }
 
 // begin starts the drain and returns a channel that is closed at its end.
-func (d *drainer) begin(atMost time.Duration) <-chan struct{} {
+func (d *drainer) begin(ctx context.Context, atMost time.Duration) <-chan struct{} {
 	d.once.Do(func() {
-		var ctx context.Context
-		ctx, d.cancel = context.WithCancelCause(context.Background())
+		ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 		d.done = make(chan struct{})
 		go func() {
 			defer close(d.done)

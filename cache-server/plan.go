@@ -93,7 +93,7 @@ func (p *plan) run(ctx context.Context, getenv func(string) string) (err error) 
 	p.log.Info("Serving", "version", version, "addresses", addressesOf(caches), "monitor", addressesOf(monitors),
 		"memoryBytes", p.memory, "maxItemSize", p.server.MaxItemSize, "maxConnections", p.server.MaxConnections)
 	err = p.await(ctx, failed, srv)
-	<-drain.begin(p.drainTimeout)
+	<-drain.begin(ctx, p.drainTimeout)
 	if drain.err != nil {
 		p.log.Warn("Drained in part", "error", drain.err)
 	}

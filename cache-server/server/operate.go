@@ -47,7 +47,9 @@ func kernelListens(l net.Listener) bool {
 	}
 	accepts := 0
 	var optErr error
-	err = raw.Control(func(fd uintptr) { accepts, optErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN) })
+	err = raw.Control(func(fd uintptr) {
+		accepts, optErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	})
 	return errors.Join(err, optErr) == nil && accepts == 1
 }
 

@@ -36,6 +36,8 @@ const (
 type pod struct {
 	pool  *Pool
 	owner string
+	uid   string
+	name  string
 	stop  context.CancelFunc // nil until the pool runs; under its lock
 	kick  chan struct{}      // holds one if the next try is to be made at once
 	push  chan struct{}      // holds one if something is to be told
@@ -54,7 +56,7 @@ type pod struct {
 
 func newPod(p *Pool, owner string, t Target) *pod {
 	return &pod{
-		pool: p, owner: owner, target: t, since: time.Now(),
+		pool: p, owner: owner, uid: t.UID, name: t.Name, target: t, since: time.Now(),
 		kick: make(chan struct{}, 1), push: make(chan struct{}, 1),
 		failure: &Error{Unreachable, errors.New("it was not dialled yet")},
 	}
@@ -138,6 +140,20 @@ func (p *pod) current() (*link, error) {
 	return p.link, nil
 }
 
+// currentOf returns the connection that is there, if it is to the process that
+// started as boot. A connection outlives no process.
+func (p *pod) currentOf(boot string) (*link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.link == nil:
+		return nil, p.failure
+	case p.state.Boot != boot:
+		return nil, &Error{OtherPod, errors.New("the pod was started anew since")}
+	}
+	return p.link, nil
+}
+
 func (p *pod) said() *controlapi.State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,7 +180,7 @@ func (p *pod) heard(l *link, s *controlapi.State) {
 	ended := p.ended
 	p.mu.Unlock()
 	if !ended && !reflect.DeepEqual(before, s) {
-		p.pool.tell(Change{Owner: p.owner, UID: p.target.UID, Before: before, After: s})
+		p.pool.tell(Change{Owner: p.owner, UID: p.uid, Before: before, After: s})
 	}
 }
 
@@ -179,14 +195,14 @@ func (p *pod) lost(err error) {
 	ended := p.ended
 	p.mu.Unlock()
 	if !ended && before != nil {
-		p.pool.tell(Change{Owner: p.owner, UID: p.target.UID, Before: before})
+		p.pool.tell(Change{Owner: p.owner, UID: p.uid, Before: before})
 	}
 }
 
 // keep keeps a connection to the pod until ctx ends.
 func (p *pod) keep(ctx context.Context) {
 	backoff := p.pool.cfg.Backoff
-	log := p.pool.cfg.Logger.WithValues("pod", p.target.Name, "uid", p.target.UID)
+	log := p.pool.cfg.Logger.WithValues("pod", p.name, "uid", p.uid)
 	told := Kind("")
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -292,11 +308,11 @@ func (p *pod) certify(ctx context.Context, l *link) error {
 		if err := l.call(ctx, http.MethodGet, controlapi.PathRequest, nil, &request); err != nil {
 			return err
 		}
-		key, err := controlapi.ParseRequest(request, l.peer, p.target.UID)
+		key, err := controlapi.ParseRequest(request, l.peer, p.uid)
 		if err != nil {
 			return connecting(err)
 		}
-		certificate, err := p.pool.cfg.Sign(key, p.target.UID)
+		certificate, err := p.pool.cfg.Sign(key, p.uid)
 		if err != nil {
 			return &Error{Broken, err}
 		}
@@ -363,8 +379,8 @@ func (p *pod) follow(ctx context.Context, l *link, boot string, ended <-chan err
 // tellPod tells the pod what is wanted. What it refuses is noted, and told
 // again with the next confirmation.
 func (p *pod) tellPod(ctx context.Context, l *link, boot string) {
-	d, any := p.wanted(boot)
-	if !any {
+	d, ok := p.wanted(boot)
+	if !ok {
 		return
 	}
 	var s controlapi.State
@@ -374,11 +390,8 @@ func (p *pod) tellPod(ctx context.Context, l *link, boot string) {
 	again := KindOf(p.failure) != KindOf(err)
 	p.failure = err
 	p.mu.Unlock()
-	if err != nil {
-		if again {
-			p.pool.cfg.Logger.Info("A pod does not do what is wanted", "pod", p.target.Name, "reason", err.Error())
-		}
-		return
+	if err != nil && again {
+		p.pool.cfg.Logger.Info("A pod does not do what is wanted", "pod", p.name, "reason", err.Error())
 	}
-	p.heard(l, &s)
+	// What came of it the watch tells, in the right order with everything else.
 }

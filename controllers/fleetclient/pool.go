@@ -110,7 +110,7 @@ func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
 	p.running = ctx
 	for _, pod := range p.pods {
-		p.start(pod)
+		p.start(ctx, pod)
 	}
 	p.mu.Unlock()
 	<-ctx.Done()
@@ -123,11 +123,8 @@ func (p *Pool) Start(ctx context.Context) error {
 }
 
 // start begins to keep a connection. The caller holds the lock.
-func (p *Pool) start(pod *pod) {
-	if p.running == nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(p.running)
+func (p *Pool) start(ctx context.Context, pod *pod) {
+	ctx, cancel := context.WithCancel(ctx)
 	pod.stop = cancel
 	p.work.Go(func() { pod.keep(ctx) })
 }
@@ -170,7 +167,9 @@ func (p *Pool) Keep(owner string, targets []Target) {
 		}
 		pod := newPod(p, owner, *t)
 		p.pods[t.UID] = pod
-		p.start(pod)
+		if p.running != nil {
+			p.start(p.running, pod)
+		}
 	}
 }
 
@@ -180,8 +179,8 @@ func (p *Pool) pod(uid string) *pod {
 	return p.pods[uid]
 }
 
-// State returns what a pod said last; false while there is no connection.
-func (p *Pool) State(uid string) (controlapi.State, bool) {
+// Said returns what a pod said last; false while there is no connection.
+func (p *Pool) Said(uid string) (controlapi.State, bool) {
 	if pod := p.pod(uid); pod != nil {
 		if s := pod.said(); s != nil {
 			return *s, true
