@@ -128,6 +128,17 @@ test-arm64: ## The cache server for 64-bit arm; its engine and protocols tested 
 test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
 
+.PHONY: test-attack
+test-attack: cluster-load install-yaml ## Outsiders' attempts to read a fleet, and docs/security-model.md's table against what they came to.
+	rm -f dist/attack.json
+	$(E2E_ENV) MEMKEEP_ATTACK_RESULTS=$(CURDIR)/dist/attack.json \
+		go test -tags e2e -count=1 -timeout 15m -v ./test/attack
+	go run ./hack/attacktable -check dist/attack.json docs/security-model.md
+
+.PHONY: attack-table
+attack-table: ## docs/security-model.md's table of attempts from the last make test-attack.
+	go run ./hack/attacktable dist/attack.json docs/security-model.md
+
 .PHONY: test-conformance
 test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source or MEMCACHED_SRC=/path, against our binary.
 	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -tags conformance -count=1 -v -timeout 20m ./test/conformance

@@ -32,6 +32,8 @@ const usage = `Usage: dialer COMMAND
   hammer ADDR                 connect again and again, then print each change of outcome
                               [--for 30s] [--every 50ms] [--timeout 1s] [--stdin]
   fetch URL                   print what an HTTP GET returns  [--timeout 5s]
+  udp ADDR LINE               send the line in a datagram [--timeout 1s]
+  search NAME HEX             look for bytes in the memory of the processes of that name
   lookup NAME                 resolve a name     [--timeout 3s]
   version                     print what it was built with
 
@@ -63,6 +65,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		"hammer": hammer,
 		"fetch":  fetch,
 		"lookup": lookup,
+		"udp":    udp,
+		"search": search,
 		"version": func(_ context.Context, _ []string, _ io.Reader, out io.Writer) (dialing.Outcome, error) {
 			_, err := fmt.Fprintln(out, "dialer", runtime.Version())
 			return dialing.Connected, err

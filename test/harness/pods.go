@@ -85,9 +85,9 @@ func (c *Cluster) StartPods(ctx context.Context, want []DialerPod) ([]*corev1.Po
 	return pods, errors.Join(errs...)
 }
 
-// StartPod creates a pod that passes the restricted Pod Security Standard, waits
-// until it runs and returns it. An earlier pod of that name is replaced.
-func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, error) {
+// PodOf returns the pod that want describes, which passes the restricted Pod
+// Security Standard.
+func (c *Cluster) PodOf(want DialerPod) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name, Labels: want.Labels},
 		Spec: corev1.PodSpec{
@@ -116,8 +116,20 @@ func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, er
 	if want.Node != "" {
 		pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: want.Node}
 	}
-	what := "pod " + want.Namespace + "/" + want.Name
-	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
+	return pod
+}
+
+// StartPod creates a pod that passes the restricted Pod Security Standard, waits
+// until it runs and returns it. An earlier pod of that name is replaced.
+func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, error) {
+	return c.StartPodAs(ctx, c.PodOf(want))
+}
+
+// StartPodAs creates a pod as it is, waits until it runs and returns it. An
+// earlier pod of that name is replaced.
+func (c *Cluster) StartPodAs(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
+	what := "pod " + pod.Namespace + "/" + pod.Name
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 	if err := client.IgnoreNotFound(c.Delete(ctx, old, client.GracePeriodSeconds(0))); err != nil {
 		return nil, fmt.Errorf("delete the earlier %s: %w", what, err)
 	}
@@ -127,8 +139,14 @@ func (c *Cluster) StartPod(ctx context.Context, want DialerPod) (*corev1.Pod, er
 	}); err != nil {
 		return nil, err
 	}
-	_, err := c.Eventually(ctx, what+" running", podLimit, func(ctx context.Context) error {
-		if err := c.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
+	return c.PodRuns(ctx, client.ObjectKeyFromObject(pod))
+}
+
+// PodRuns waits until a pod runs and returns it.
+func (c *Cluster) PodRuns(ctx context.Context, key client.ObjectKey) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	_, err := c.Eventually(ctx, "pod "+key.String()+" running", podLimit, func(ctx context.Context) error {
+		if err := c.Get(ctx, key, pod); err != nil {
 			return err
 		}
 		if pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" {

@@ -1,0 +1,90 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package attack
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
+	"github.com/memkeep/memkeep/test/harness"
+)
+
+func editorAttempts() []attempt {
+	g := editorGround
+	const who = "a user who may only edit Memcaches"
+	return []attempt{
+		{
+			who: who, way: "name its own namespace as a client",
+			want: ReadIt, why: "whoever may edit a Memcache says who gets in",
+			try: func(t *testing.T, want Outcome) finding {
+				as := user(t, "editor", g.key.Namespace, may("memkeep.io", "memcaches", "patch"))
+				patch := fmt.Sprintf(`[{"op":"add","path":"/spec/access/clients/-","value":{"name":"us",`+
+					`"namespaceSelector":{"matchLabels":{%q:%q}}}}]`, corev1.LabelMetadataName, outsideNS)
+				mc := &memkeepv1alpha1.Memcache{}
+				mc.Namespace, mc.Name = g.key.Namespace, g.key.Name
+				err := as.Patch(t.Context(), mc, client.RawPatch(types.JSONPatchType, []byte(patch)))
+				if f := refused(t, err); f != nil {
+					return *f
+				}
+				return until(want, func() finding {
+					return everywhere(t, values(players.strangers)[:1], g.addresses(cachePort))
+				})
+			},
+		},
+	}
+}
+
+func namespaceAttempts() []attempt {
+	const who = "a user who may only label namespaces"
+	g := labelsGround
+	label := func(name, resource string, send func(*testing.T, *harness.Cluster, *corev1.Namespace, []byte) error) func(*testing.T, Outcome) finding {
+		return func(t *testing.T, want Outcome) finding {
+			namespace := "attack-" + name
+			if err := cluster.MakeNamespace(t.Context(), namespace, map[string]string{ours: "true"}); err != nil {
+				t.Fatal(err)
+			}
+			as := user(t, name, "", may("", resource, "patch"))
+			ns := &corev1.Namespace{}
+			ns.Name = namespace
+			patch := fmt.Sprintf(`{"metadata":{"labels":{%q:"true"}}}`, memkeepv1alpha1.ClientLabel(g.key.Namespace, g.key.Name))
+			if f := refused(t, send(t, as, ns, []byte(patch))); f != nil {
+				return *f
+			}
+			pod, err := cluster.StartPod(t.Context(), harness.DialerPod{Namespace: namespace, Name: "joined", Labels: web})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return until(want, func() finding { return everywhere(t, []harness.Pod{at(pod)}, g.addresses(cachePort)) })
+		}
+	}
+	why := "the label on its own namespace makes its pods clients"
+	patch := func(sub string) func(*testing.T, *harness.Cluster, *corev1.Namespace, []byte) error {
+		return func(t *testing.T, as *harness.Cluster, ns *corev1.Namespace, patch []byte) error {
+			raw := client.RawPatch(types.MergePatchType, patch)
+			if sub != "" {
+				return as.SubResource(sub).Patch(t.Context(), ns, raw)
+			}
+			return as.Patch(t.Context(), ns, raw)
+		}
+	}
+	return []attempt{
+		{
+			who: who, way: "give its own namespace the fleet's client label",
+			want: ReadIt, why: why,
+			try: label("labeller", "namespaces", patch("")),
+		},
+		{
+			who: who, way: "the same through the subresource status",
+			want: ReadIt, why: why,
+			try: label("status-labeller", "namespaces/status", patch("status")),
+		},
+	}
+}
