@@ -10,6 +10,7 @@ FUZZTIME       ?= 30s
 RACE_COMMANDS  ?= 20000
 SOAK_COMMANDS  ?= 4000000
 BENCH_FLAGS    ?=
+SCALE_FLAGS    ?=
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
 KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
 VERSION        := $(shell cat VERSION)
@@ -157,6 +158,12 @@ bench: ## Long lane: CPU, latency and memory beside memcached's. BENCH_FLAGS=-qu
 	go build -ldflags '$(LDFLAGS)' -o bin/cache-server ./cache-server
 	go build -o bin/ ./test/bench ./test/bench/density ./test/bench/hitratio
 	@bin/bench $(BENCH_FLAGS)
+
+.PHONY: scale
+scale: test-deps ## Long lane: the operator's CPU, memory and requests at 1, 100 and 1,000 fleets of three, on played nodes.
+	hack/kwok.sh >/dev/null
+	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+	@go run ./test/scale $(SCALE_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.

@@ -27,7 +27,7 @@ finish() {
   printf '\n==> Lanes that ran (%d min %02d s in all)\n' \
     $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
   printf '  %s\n' "${report[@]}"
-  echo "==> Long lanes, not part of this run: make soak, make bench, make test-arm64, make build-arm64"
+  echo "==> Long lanes, not part of this run: make soak, make bench, make scale, make test-arm64, make build-arm64"
 }
 
 hack/requirements.sh || exit 1

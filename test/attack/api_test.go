@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -113,17 +112,19 @@ func proxyAttempts() []attempt {
 			who: podsProxy, way: "send commands in the body of a request to a member",
 			want: ClosedByEngine, why: why,
 			try: func(t *testing.T, _ Outcome) finding {
-				as := user(t, "pods-proxy", mainGround.key.Namespace, may("", "pods/proxy", "create"))
-				return proxied(t, as, fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:11211/proxy/", mainGround.key.Namespace, mainGround.pods[0].Name))
+				as := user(t, "pods-proxy", proxyGround.key.Namespace, may("", "pods/proxy", "create"))
+				return proxied(t, as, fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:11211/proxy/",
+					proxyGround.key.Namespace, proxyGround.pods[0].Name))
 			},
 		},
 		{
 			who: podsProxy, way: "look for it in a member's metrics",
 			want: GotNothing, why: "metrics are numbers: they hold no key and no value",
 			try: func(t *testing.T, _ Outcome) finding {
-				as := user(t, "metrics-proxy", mainGround.key.Namespace, may("", "pods/proxy", "get"))
+				as := user(t, "metrics-proxy", proxyGround.key.Namespace, may("", "pods/proxy", "get"))
 				answer, err := as.Kube.CoreV1().RESTClient().Get().
-					AbsPath(fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:9150/proxy/metrics", mainGround.key.Namespace, mainGround.pods[0].Name)).DoRaw(t.Context())
+					AbsPath(fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:9150/proxy/metrics",
+						proxyGround.key.Namespace, proxyGround.pods[0].Name)).DoRaw(t.Context())
 				if err == nil && !bytes.Contains(answer, []byte("memcached_up 1")) {
 					err = errors.New("these are no metrics")
 				}
@@ -137,8 +138,9 @@ func proxyAttempts() []attempt {
 			who: servicesProxy, way: "send commands in the body of a request to the ready Service",
 			want: ClosedByEngine, why: why,
 			try: func(t *testing.T, _ Outcome) finding {
-				as := user(t, "services-proxy", mainGround.key.Namespace, may("", "services/proxy", "create"))
-				return proxied(t, as, fmt.Sprintf("/api/v1/namespaces/%s/services/%s-ready:11211/proxy/", mainGround.key.Namespace, fleetName))
+				as := user(t, "services-proxy", proxyGround.key.Namespace, may("", "services/proxy", "create"))
+				return proxied(t, as, fmt.Sprintf("/api/v1/namespaces/%s/services/%s-ready:11211/proxy/",
+					proxyGround.key.Namespace, fleetName))
 			},
 		},
 		{
@@ -188,20 +190,25 @@ func proxied(t *testing.T, as *harness.Cluster, path string) finding {
 	return finding{GotNothing, saw}
 }
 
-// throughKubelet runs a command in a pod by way of the kubelet of its node.
+// throughKubelet runs a command in a pod by way of the kubelet of its node, which
+// a right to get nodes/proxy is enough for.
 func throughKubelet(t *testing.T, name string, pod *corev1.Pod, command ...string) finding {
 	t.Helper()
-	as := user(t, name, "", may("", "nodes/proxy", "create", "get"))
-	request := as.Kube.CoreV1().RESTClient().Post().AbsPath(fmt.Sprintf("/api/v1/nodes/%s/proxy/run/%s/%s/%s",
-		pod.Spec.NodeName, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name))
+	as := user(t, name, "", may("", "nodes/proxy", "get"))
+	request := as.Kube.CoreV1().RESTClient().Get().AbsPath(fmt.Sprintf("/api/v1/nodes/%s/proxy/exec/%s/%s/%s",
+		pod.Spec.NodeName, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name)).Param("output", "1").Param("error", "1")
 	for _, word := range command {
-		request = request.Param("cmd", word)
+		request = request.Param("command", word)
 	}
-	answer, err := request.DoRaw(t.Context())
-	if err != nil && strings.Contains(err.Error(), "cannot create resource") {
-		t.Fatalf("the attacker cannot even try: %v", err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	code, err := as.ExecAt(ctx, request.URL(), nil, &out)
+	saw := fmt.Sprintf("%s: %d %v %q", pod.Name, code, err, out.String())
+	if strings.Contains(saw, "cannot get resource") {
+		t.Fatalf("the attacker cannot even try: %s", saw)
 	}
-	return judge(dialing.Failed, fmt.Sprintf("%s: %q, %v", url.PathEscape(pod.Name), answer, err))
+	return judge(dialing.Failed, saw)
 }
 
 func debugAttempts() []attempt {

@@ -5,10 +5,199 @@
 
 package attack
 
-import "testing"
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
 
-// mutate takes protections away.
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/memkeep/memkeep/test/harness"
+)
+
+// mutant is a protection that can be taken away, and the attempts that it stopped.
+type mutant struct {
+	without string
+	// take takes the protection away and returns what gives it back.
+	take func(*testing.T) (restore func())
+	// again are the attempts that are made again, by a part of who and of way, and
+	// what each must come to.
+	again []again
+}
+
+type again struct {
+	who, way string
+	want     Outcome
+}
+
+// mutants are the protections. One is taken away at a time, while nothing else goes on.
+func mutants() []mutant {
+	return []mutant{
+		{
+			without: "the policy's meaning: another policy beside it admits everybody",
+			take:    admitEverybody,
+			again: []again{
+				{"a pod in an unlabelled namespace", "by its address", ReadIt},
+				{"a pod in an unlabelled namespace", "by their names", ReadIt},
+				{"a pod with forged labels", "with the client's pod label", ReadIt},
+				{"a neighbour on the same node", "ask the member beside it", ReadIt},
+			},
+		},
+		{
+			without: "the lack of the client label on the stranger's namespace",
+			take:    labelStrangers,
+			again:   []again{{"a pod with forged labels", "with the client's pod label", ReadIt}},
+		},
+		{
+			without: "the fleet: a cache of the same program, as people leave it, listens everywhere",
+			take:    bareCaches,
+			again: []again{
+				{"a pod in an unlabelled namespace", "by its address", ReadIt},
+				{"port-forward", "reach each port", ReadIt},
+				{"ephemeral containers", "from within its pod", ReadIt},
+				{"ephemeral containers", "search the member's memory", ReadIt},
+			},
+		},
+		{
+			without: "the Pod Security Standard of the fleet's namespace",
+			take:    privilegedNamespace,
+			again:   []again{{"a user who may only create pods", "hostPID", GotNothing}},
+		},
+	}
+}
+
+// mutate takes each protection away and makes attempts again.
 func mutate(t *testing.T, all []attempt) []Mutation {
 	t.Helper()
-	return nil
+	var out []Mutation
+	for _, m := range mutants() {
+		t.Run("without "+m.without, func(t *testing.T) {
+			restore := m.take(t)
+			defer restore()
+			for _, again := range m.again {
+				a := find(t, all, again)
+				t.Run(a.who+": "+a.way, func(t *testing.T) {
+					got := a.try(t, again.want)
+					t.Logf("%s: %s", got.outcome, got.saw)
+					if got.outcome != again.want {
+						t.Errorf("without %s\n%s\ntries to %s:\n%s, want %s: the attempt cannot fail where it should\n%s",
+							m.without, a.who, a.way, got.outcome, again.want, got.saw)
+					}
+					out = append(out, Mutation{Without: m.without, Who: a.who, Way: a.way, Outcome: got.outcome})
+				})
+			}
+		})
+	}
+	return out
+}
+
+// find returns the one attempt that is meant.
+func find(t *testing.T, all []attempt, meant again) *attempt {
+	t.Helper()
+	var found *attempt
+	for i := range all {
+		if strings.Contains(all[i].who, meant.who) && strings.Contains(all[i].way, meant.way) {
+			if found != nil {
+				t.Fatalf("%q and %q mean more than one attempt", meant.who, meant.way)
+			}
+			found = &all[i]
+		}
+	}
+	if found == nil {
+		t.Fatalf("%q and %q mean no attempt", meant.who, meant.way)
+	}
+	return found
+}
+
+func admitEverybody(t *testing.T) func() {
+	t.Helper()
+	policy := everybody(mainGround.key.Namespace)
+	if err := cluster.Create(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := cluster.Delete(context.Background(), policy); err != nil {
+			t.Error(err)
+		}
+		keptOut(t, players.strangers)
+	}
+}
+
+func labelStrangers(t *testing.T) func() {
+	t.Helper()
+	ns := &corev1.Namespace{}
+	ns.Name = outsideNS
+	labels := harness.ClientLabels(mainGround.key.Namespace, mainGround.key.Name)
+	if err := cluster.Label(t.Context(), ns, labels); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		for key := range labels {
+			if err := cluster.Label(context.Background(), ns, map[string]string{key: ""}); err != nil {
+				t.Error(err)
+			}
+		}
+		keptOut(t, players.forgers)
+	}
+}
+
+// keptOut waits until pods are strangers again.
+func keptOut(t *testing.T, pods map[string]harness.Pod) {
+	t.Helper()
+	for i := range mainGround.pods {
+		for _, pod := range pods {
+			_, err := cluster.KeptOut(context.Background(), pod, players.decoys[mainGround.pods[i].Spec.NodeName],
+				harness.CacheAddress(&mainGround.pods[i]), harness.LabelLimit)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// bareCaches puts two pods in the fleet's place that run the same program as one
+// would run memcached, without a policy.
+func bareCaches(t *testing.T) func() {
+	t.Helper()
+	const ns = "attack-bare"
+	if cluster.CacheImage == "" {
+		t.Fatal("MEMKEEP_CACHE_IMAGE is not set: run make test-attack")
+	}
+	if err := cluster.MakeNamespace(t.Context(), ns, map[string]string{ours: "true"}); err != nil {
+		t.Fatal(err)
+	}
+	bare := &ground{key: client.ObjectKey{Namespace: ns, Name: "bare"}}
+	for i := range mainGround.pods {
+		pod := podOf(ns, fmt.Sprintf("bare-%d", i), nil, "-l", "0.0.0.0", "--expose")
+		pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: mainGround.pods[i].Spec.NodeName}
+		pod.Spec.Containers[0].Image = cluster.CacheImage
+		now, err := cluster.StartPodAs(t.Context(), pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bare.pods = append(bare.pods, *now)
+	}
+	if err := bare.store(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fleet := mainGround
+	mainGround = bare
+	return func() { mainGround = fleet }
+}
+
+func privilegedNamespace(t *testing.T) func() {
+	t.Helper()
+	ns := &corev1.Namespace{}
+	ns.Name = podsGround.key.Namespace
+	set := func(ctx context.Context, standard string) {
+		t.Helper()
+		err := cluster.Label(ctx, ns, map[string]string{"pod-security.kubernetes.io/enforce": standard})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	set(t.Context(), "privileged")
+	return func() { set(context.Background(), "restricted") }
 }

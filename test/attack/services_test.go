@@ -89,8 +89,10 @@ func serviceAttempts() []attempt {
 		{
 			who: onlyServices, way: "take a member's address for a Service of its own (CVE-2020-8554)",
 			want: ReadIt, why: "Kubernetes lets a Service claim any address in externalIPs: what clients on other nodes store goes to the attacker",
-			report: func(t *testing.T, limit time.Duration) string { return g.widened(t, limit, "Service", "thief") },
-			try:    g.claimAddress,
+			report: func(t *testing.T, limit time.Duration) string {
+				return thiefGround.widened(t, limit, "Service", "thief")
+			},
+			try: thiefGround.claimAddress,
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -65,9 +66,13 @@ var (
 	policiesGround  = &ground{key: client.ObjectKey{Namespace: "attack-policies", Name: fleetName}}
 	editorGround    = &ground{key: client.ObjectKey{Namespace: "attack-editor", Name: fleetName}}
 	labelsGround    = &ground{key: client.ObjectKey{Namespace: "attack-labels", Name: fleetName}}
+	thiefGround     = &ground{key: client.ObjectKey{Namespace: "attack-thief", Name: fleetName}}
+	// proxyGround is on the API server's node: from there its proxy reaches pods past every policy.
+	proxyGround = &ground{key: client.ObjectKey{Namespace: "attack-proxy", Name: fleetName}}
 
 	grounds = []*ground{
 		mainGround, servicesGround, slicesGround, workloadsGround, podsGround, policiesGround, editorGround, labelsGround,
+		thiefGround, proxyGround,
 	}
 )
 
@@ -101,6 +106,15 @@ func stage(ctx context.Context) error {
 			mc.Spec.Replicas = new(int32(2))
 			mc.Spec.Placement.Spread.Nodes = memkeepv1alpha1.SpreadRequired
 		}
+		if g == proxyGround {
+			node, err := apiServerNode(ctx)
+			if err != nil {
+				return err
+			}
+			mc.Spec.Placement.NodeSelector = map[string]memkeepv1alpha1.LabelValue{
+				corev1.LabelHostname: memkeepv1alpha1.LabelValue(node),
+			}
+		}
 		mc.Spec.Access.Clients[0].PodSelector = new(harness.SelectLabels(web))
 		if err := cluster.Create(ctx, mc); err != nil {
 			return err
@@ -121,6 +135,31 @@ func stage(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// apiServerNode is the node that the API server runs on.
+func apiServerNode(ctx context.Context) (string, error) {
+	slices := &discoveryv1.EndpointSliceList{}
+	if err := cluster.List(ctx, slices, client.InNamespace("default"),
+		client.MatchingLabels{discoveryv1.LabelServiceName: "kubernetes"}); err != nil {
+		return "", err
+	}
+	nodes := &corev1.NodeList{}
+	if err := cluster.List(ctx, nodes); err != nil {
+		return "", err
+	}
+	for i := range slices.Items {
+		for _, endpoint := range slices.Items[i].Endpoints {
+			for j := range nodes.Items {
+				for _, address := range nodes.Items[j].Status.Addresses {
+					if address.Address == endpoint.Addresses[0] {
+						return nodes.Items[j].Name, nil
+					}
+				}
+			}
+		}
+	}
+	return "", errors.New("the API server runs on no node of the cluster: its proxies cannot be tried")
 }
 
 func namespaces(ctx context.Context) error {
@@ -206,7 +245,7 @@ func gather(ctx context.Context) error {
 	return nil
 }
 
-// fill waits for the fleet and has a client store the catchphrase at every member.
+// fill waits for the fleet and fills it.
 func (g *ground) fill(ctx context.Context) error {
 	if _, _, err := cluster.FleetReady(ctx, g.key); err != nil {
 		return err
@@ -215,6 +254,11 @@ func (g *ground) fill(ctx context.Context) error {
 	if g.pods, err = cluster.FleetPods(ctx, g.key); err != nil {
 		return err
 	}
+	return g.store(ctx)
+}
+
+// store has a client store the catchphrase at every member.
+func (g *ground) store(ctx context.Context) error {
 	for i := range g.pods {
 		addr := harness.CacheAddress(&g.pods[i])
 		if _, err := cluster.LetIn(ctx, g.client(), addr, harness.LabelLimit); err != nil {
