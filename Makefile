@@ -163,7 +163,8 @@ bench: ## Long lane: CPU, latency and memory beside memcached's. BENCH_FLAGS=-qu
 scale: test-deps ## Long lane: the operator's CPU, memory and requests at 1, 100 and 1,000 fleets of three, on played nodes.
 	hack/kwok.sh >/dev/null
 	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
-	@go run ./test/scale $(SCALE_FLAGS)
+	go build -o bin/scale ./test/scale
+	@bin/scale $(SCALE_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.

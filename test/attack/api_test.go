@@ -147,7 +147,11 @@ func proxyAttempts() []attempt {
 			who: nodesProxy, way: "run a command in a member through the kubelet",
 			want: GotNothing, why: "the image holds nothing to run, as with exec",
 			try: func(t *testing.T, _ Outcome) finding {
-				return throughKubelet(t, "kubelet-member", &mainGround.pods[0], "/bin/sh", "-c", "cat /proc/1/mem")
+				got := throughKubelet(t, "kubelet-member", &mainGround.pods[0], "/bin/sh", "-c", "cat /proc/1/mem")
+				if !strings.Contains(got.saw, "no such file") {
+					t.Fatalf("nothing is proven: the kubelet was not asked: %s", got.saw)
+				}
+				return got
 			},
 		},
 		{
@@ -196,7 +200,8 @@ func throughKubelet(t *testing.T, name string, pod *corev1.Pod, command ...strin
 	t.Helper()
 	as := user(t, name, "", may("", "nodes/proxy", "get"))
 	request := as.Kube.CoreV1().RESTClient().Get().AbsPath(fmt.Sprintf("/api/v1/nodes/%s/proxy/exec/%s/%s/%s",
-		pod.Spec.NodeName, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name)).Param("output", "1").Param("error", "1")
+		pod.Spec.NodeName, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name)).
+		Param("output", "1").Param("error", "1").Param("stdout", "true").Param("stderr", "true")
 	for _, word := range command {
 		request = request.Param("command", word)
 	}

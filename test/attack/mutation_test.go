@@ -43,12 +43,21 @@ func mutants() []mutant {
 				{"a pod in an unlabelled namespace", "by their names", ReadIt},
 				{"a pod with forged labels", "with the client's pod label", ReadIt},
 				{"a neighbour on the same node", "ask the member beside it", ReadIt},
+				{"a user who may only create Services", "(NodePort)", ReadIt},
+				{"a user who may only create Services", "(externalIPs)", ReadIt},
+				{"a user who may only create Services", "(ClusterIP)", ReadIt},
+				{"a user who may create Services and EndpointSlices", "a node's port", ReadIt},
 			},
 		},
 		{
 			without: "the lack of the client label on the stranger's namespace",
 			take:    labelStrangers,
 			again:   []again{{"a pod with forged labels", "with the client's pod label", ReadIt}},
+		},
+		{
+			without: "the Pod Security Standard of the fleet's namespace",
+			take:    privilegedNamespace,
+			again:   []again{{"a user who may only create pods", "hostPID", GotNothing}},
 		},
 		{
 			without: "the fleet: a cache of the same program, as people leave it, listens everywhere",
@@ -59,11 +68,6 @@ func mutants() []mutant {
 				{"ephemeral containers", "from within its pod", ReadIt},
 				{"ephemeral containers", "search the member's memory", ReadIt},
 			},
-		},
-		{
-			without: "the Pod Security Standard of the fleet's namespace",
-			take:    privilegedNamespace,
-			again:   []again{{"a user who may only create pods", "hostPID", GotNothing}},
 		},
 	}
 }
@@ -113,13 +117,19 @@ func find(t *testing.T, all []attempt, meant again) *attempt {
 
 func admitEverybody(t *testing.T) func() {
 	t.Helper()
-	policy := everybody(mainGround.key.Namespace)
-	if err := cluster.Create(t.Context(), policy); err != nil {
-		t.Fatal(err)
+	var all []client.Object
+	for _, g := range []*ground{mainGround, servicesGround, slicesGround} {
+		policy := everybody(g.key.Namespace)
+		if err := cluster.Create(t.Context(), policy); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, policy)
 	}
 	return func() {
-		if err := cluster.Delete(context.Background(), policy); err != nil {
-			t.Error(err)
+		for _, policy := range all {
+			if err := cluster.Delete(context.Background(), policy); err != nil {
+				t.Error(err)
+			}
 		}
 		keptOut(t, players.strangers)
 	}

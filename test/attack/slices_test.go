@@ -81,7 +81,7 @@ func sliceAttempts() []attempt {
 		},
 		{
 			who: both, way: "lead a node's port to the members (no selector)",
-			want: ReadIt, why: "the connection arrives from the node, and no selector tells admission where the Service leads",
+			want: RefusedByNetwork, why: "as with NodePort above; no selector tells admission where the Service leads",
 			report: named("slice-nodeport"),
 			try: func(t *testing.T, want Outcome) finding {
 				return g.bySlice(t, want, "slice-nodeport", corev1.ServiceTypeNodePort)

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func main() {
 	flag.DurationVar(&o.rest, "rest", time.Minute, "how long the operator is watched at rest")
 	flag.DurationVar(&o.settle, "settle", 15*time.Second, "how long it is left alone before that")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o, sizes, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)

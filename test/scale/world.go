@@ -67,7 +67,7 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 		return nil, err
 	}
 	w.cleanup = append(w.cleanup, func() { _ = os.RemoveAll(w.dir) })
-	w.server, err = apiserver.Start(o.root, "kube-controller-manager", "kube-scheduler", "kwok")
+	w.server, err = apiserver.Start(o.root, "kube-controller-manager", "kube-scheduler", "kwok", "kwok-stages.yaml")
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,10 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 				"endpointslice-controller,namespace-controller",
 		},
 		"kube-scheduler": {"--leader-elect=false", "--secure-port=0", "--kube-api-qps=500", "--kube-api-burst=1000"},
-		"kwok":           {"--manage-all-nodes=true", "--node-lease-duration-seconds=200", "--server-address="},
+		"kwok": {
+			"--manage-all-nodes=true", "--node-lease-duration-seconds=200", "--server-address=",
+			"--config=" + w.server.Program("kwok-stages.yaml"),
+		},
 	} {
 		cmd := exec.CommandContext(ctx, w.server.Program(name), append(args, "--kubeconfig="+kubeconfig)...)
 		p, err := process.Start(cmd)
@@ -134,6 +137,11 @@ func (w *world) prepare(ctx context.Context) error {
 		}
 		node.Status.Allocatable = node.Status.Capacity
 		if err := w.kube.Create(ctx, node); err != nil {
+			return err
+		}
+		// Admission marks a new node as not ready, and the controller that would take that back does not run here.
+		node.Spec.Taints = nil
+		if err := w.kube.Update(ctx, node); err != nil {
 			return err
 		}
 	}
@@ -191,6 +199,31 @@ func (w *world) startManager(ctx context.Context, kubeconfig string) error {
 	})
 }
 
+// ended is closed when one of the helpers has ended.
+func (w *world) ended() <-chan struct{} {
+	for _, p := range w.helpers {
+		select {
+		case <-p.Ended():
+			return p.Ended()
+		default:
+		}
+	}
+	return nil
+}
+
+// obituary says which of the helpers has ended, and what it said.
+func (w *world) obituary() error {
+	for _, p := range w.helpers {
+		select {
+		case <-p.Ended():
+			said := p.Stderr()
+			return fmt.Errorf("one of the control plane's programs has ended:\n%s", said[max(0, len(said)-2000):])
+		default:
+		}
+	}
+	return nil
+}
+
 // wait tries until nothing is missing, and fails at once where the operator has ended.
 func (w *world) wait(
 	ctx context.Context, what string, limit time.Duration, missing func(context.Context) (string, error),
@@ -205,6 +238,8 @@ func (w *world) wait(
 		select {
 		case <-w.manager.Ended():
 			return fmt.Errorf("the operator has ended:\n%s", w.manager.Stderr())
+		case <-w.ended():
+			return w.obituary()
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(250 * time.Millisecond):
