@@ -94,7 +94,7 @@ func podAttempts() []attempt {
 		},
 		{
 			who: forger, way: "ask from a foreign namespace with the fleet's own labels",
-			want: RefusedByNetwork, why: "members are no clients of each other, and the labels count in the fleet's namespace only",
+			want: RefusedByAdmission, why: "the label `memkeep.io/name` is for pods of a Memcache (`memkeep-pods`)",
 			try: func(t *testing.T, _ Outcome) finding {
 				return disguised(t, "forged-fleet", mainGround.fleetLabels(), mainGround.everyPort())
 			},

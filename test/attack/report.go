@@ -51,10 +51,10 @@ type Result struct {
 	Reported string `json:"reported,omitempty"`
 }
 
-// Mutation is a protection that was taken away, and what an attempt came to then.
+// Mutation is a change of what protects a fleet, and what an attempt came to then.
 type Mutation struct {
-	// Without is what was taken away.
-	Without string `json:"without"`
+	// Changed is how things were.
+	Changed string `json:"changed"`
 	// Who and Way are those of the attempt.
 	Who string `json:"who"`
 	Way string `json:"way"`
@@ -133,10 +133,16 @@ func (r *Report) Markdown() string {
 		return out.String()
 	}
 	out.WriteString("\nThat these attempts can succeed, and that the test sees it, is part of the same run: " +
-		"a protection is taken away, and the attempt is made again.\n\n" +
-		"| taken away | who | tries to | outcome |\n|---|---|---|---|\n")
+		"a protection is taken away or added, and the attempt is made again.\n\n" +
+		"| where | who | tries to | outcome |\n|---|---|---|---|\n")
+	changed := ""
 	for _, m := range r.Mutations {
-		row(&out, m.Without, m.Who, m.Way, emphasis(m.Outcome))
+		shown := m.Changed
+		if shown == changed {
+			shown = ""
+		}
+		changed = m.Changed
+		row(&out, shown, m.Who, m.Way, emphasis(m.Outcome))
 	}
 	return out.String()
 }

@@ -17,7 +17,7 @@ func sample() *Report {
 			{Who: "a pod", Way: "dial a|b", Outcome: GotNothing, Why: "nobody listens"},
 			{Who: "the node", Way: "dial", Outcome: ReadIt, Why: "it is the node", Reported: "nothing"},
 		},
-		Mutations: []Mutation{{Without: "the policy", Who: "a pod", Way: "dial", Outcome: ReadIt}},
+		Mutations: []Mutation{{Changed: "no policy", Who: "a pod", Way: "dial", Outcome: ReadIt}},
 	}
 }
 
@@ -61,11 +61,11 @@ func TestMarkdownIsWhatTheResultsSay(t *testing.T) {
 |  | dial a\|b | got nothing | nobody listens |  |
 | the node | dial | **READ IT** | it is the node | nothing |
 
-That these attempts can succeed, and that the test sees it, is part of the same run: a protection is taken away, and the attempt is made again.
+That these attempts can succeed, and that the test sees it, is part of the same run: a protection is taken away or added, and the attempt is made again.
 
-| taken away | who | tries to | outcome |
+| where | who | tries to | outcome |
 |---|---|---|---|
-| the policy | a pod | dial | **READ IT** |
+| no policy | a pod | dial | **READ IT** |
 `
 	if got := sample().Markdown(); got != want {
 		t.Fatalf("got\n%s", got)

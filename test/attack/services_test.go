@@ -54,21 +54,21 @@ func serviceAttempts() []attempt {
 	named := func(name string) func(*testing.T, time.Duration) string {
 		return func(t *testing.T, limit time.Duration) string { return g.widened(t, limit, "Service", name) }
 	}
-	const masquerade = "a connection through a node arrives under the node's address, which this plugin tells from the node itself; others do not"
+	const guarded = "a selector that can pick the fleet's pods may not lead in from outside (`memkeep-exposed-services`)"
 	return []attempt{
 		{
 			who: onlyServices, way: "lead a node's port to the fleet by its labels (NodePort)",
-			want: RefusedByNetwork, why: masquerade, report: named("open-nodeport"),
+			want: RefusedByAdmission, why: guarded, report: named("open-nodeport"),
 			try: exposed("open-nodeport", fleet, func(*corev1.Service) {}),
 		},
 		{
 			who: onlyServices, way: "lead a load balancer to the fleet (LoadBalancer)",
-			want: RefusedByNetwork, why: masquerade, report: named("open-balancer"),
+			want: RefusedByAdmission, why: guarded, report: named("open-balancer"),
 			try: exposed("open-balancer", fleet, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer }),
 		},
 		{
 			who: onlyServices, way: "lead an external address to the fleet (externalIPs)",
-			want: RefusedByNetwork, why: masquerade, report: named("open-external"),
+			want: RefusedByAdmission, why: guarded, report: named("open-external"),
 			try: exposed("open-external", fleet, func(s *corev1.Service) {
 				s.Spec.Type = corev1.ServiceTypeClusterIP
 				for _, address := range players.addresses {
@@ -78,7 +78,7 @@ func serviceAttempts() []attempt {
 		},
 		{
 			who: onlyServices, way: "lead a node's port to one member by labels that Kubernetes adds",
-			want: RefusedByNetwork, why: masquerade, report: named("open-by-index"),
+			want: RefusedByAdmission, why: "the same beside a fleet, for labels that are nobody's (`memkeep-fleet-namespaces`)", report: named("open-by-index"),
 			try: exposed("open-by-index", g.kubernetesOwn, func(*corev1.Service) {}),
 		},
 		{

@@ -81,7 +81,7 @@ func sliceAttempts() []attempt {
 		},
 		{
 			who: both, way: "lead a node's port to the members (no selector)",
-			want: RefusedByNetwork, why: "as with NodePort above; no selector tells admission where the Service leads",
+			want: RefusedByNetwork, why: "no selector tells admission where it leads, but this plugin tells what arrives under the node's address from the node; others do not",
 			report: named("slice-nodeport"),
 			try: func(t *testing.T, want Outcome) finding {
 				return g.bySlice(t, want, "slice-nodeport", corev1.ServiceTypeNodePort)

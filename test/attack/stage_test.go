@@ -6,6 +6,7 @@
 package attack
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -66,13 +68,14 @@ var (
 	policiesGround  = &ground{key: client.ObjectKey{Namespace: "attack-policies", Name: fleetName}}
 	editorGround    = &ground{key: client.ObjectKey{Namespace: "attack-editor", Name: fleetName}}
 	labelsGround    = &ground{key: client.ObjectKey{Namespace: "attack-labels", Name: fleetName}}
+	auditGround     = &ground{key: client.ObjectKey{Namespace: "attack-audit", Name: fleetName}}
 	thiefGround     = &ground{key: client.ObjectKey{Namespace: "attack-thief", Name: fleetName}}
 	// proxyGround is on the API server's node: from there its proxy reaches pods past every policy.
 	proxyGround = &ground{key: client.ObjectKey{Namespace: "attack-proxy", Name: fleetName}}
 
 	grounds = []*ground{
 		mainGround, servicesGround, slicesGround, workloadsGround, podsGround, policiesGround, editorGround, labelsGround,
-		thiefGround, proxyGround,
+		auditGround, thiefGround, proxyGround,
 	}
 )
 
@@ -134,7 +137,22 @@ func stage(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return guarded(ctx, true)
+}
+
+// guarded waits until the admission guard judges, or until it does not any more.
+// The policy that it asks looks at the Memcaches of a namespace, and is the last to
+// be ready: the API server takes up to half a minute to know a kind that is new.
+func guarded(ctx context.Context, want bool) error {
+	service := serviceOf(servicesGround.key.Namespace, "guarded", corev1.ServiceTypeNodePort, servicesGround.kubernetesOwn())
+	_, err := cluster.Eventually(ctx, "the admission guard", time.Minute, func(ctx context.Context) error {
+		err := cluster.Create(ctx, service.DeepCopy(), client.DryRunAll)
+		if refused := err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy"); refused != want {
+			return fmt.Errorf("a Service that it refuses: %w", cmp.Or(err, errors.New("taken")))
+		}
+		return nil
+	})
+	return err
 }
 
 // apiServerNode is the node that the API server runs on.

@@ -94,7 +94,7 @@ func TestTalkShowsEveryLine(t *testing.T) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			args := append([]string{"talk", "--timeout", "2s", peer(t, handle)}, lines...)
+			args := append([]string{"talk", "--timeout", "2s", "--blank", "+", peer(t, handle)}, lines...)
 			run(t.Context(), args, strings.NewReader(""), &out, io.Discard)
 			if got := out.String(); got != want {
 				t.Fatalf("got\n%s\nwant\n%s", got, want)
@@ -117,6 +117,8 @@ func TestTalkShowsEveryLine(t *testing.T) {
 		"set k 0 0 1 noreply", "x", "version")
 	f("an error ends a get",
 		scripted("ERROR\r\n"), "> get\n< ERROR\n", "get")
+	f("blanks may be written otherwise, for callers that split words",
+		scripted("END\r\n"), "> get k\n< END\n", "get+k")
 	f("quit ends with the peer hanging up",
 		scripted(""), "> quit\n  (closed)\n", "quit")
 	f("a peer that hangs up in the middle of a value is closed",

@@ -29,6 +29,7 @@ const usage = `Usage: dialer COMMAND
   serve ADDR                  accept on ADDR and answer every line with its peer's address
   dial ADDR                   connect once       [--timeout 3s] [--json]
   talk ADDR [LINE...]         send the lines (or stdin's), show what comes back [--timeout 5s]
+                              [--blank +: write + for blanks, where somebody splits at them]
   hammer ADDR                 connect again and again, then print each change of outcome
                               [--for 30s] [--every 50ms] [--timeout 1s] [--stdin]
   fetch URL                   print what an HTTP GET returns  [--timeout 5s]

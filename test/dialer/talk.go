@@ -25,10 +25,14 @@ const maxValue = 16 << 20
 func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (dialing.Outcome, error) {
 	fs := flags("talk")
 	timeout := fs.Duration("timeout", 5*time.Second, "")
+	blank := fs.String("blank", " ", "")
 	if err := parse(fs, args, 1, -1); err != nil {
 		return dialing.Failed, err
 	}
-	lines := fs.Args()[1:]
+	var lines []string
+	for _, line := range fs.Args()[1:] {
+		lines = append(lines, strings.ReplaceAll(line, *blank, " "))
+	}
 	if len(lines) == 0 {
 		scanner := bufio.NewScanner(stdin)
 		for scanner.Scan() {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os/exec"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +32,7 @@ func (p Pod) String() string { return p.Namespace + "/" + p.Name }
 func (c *Cluster) Exec(
 	ctx context.Context, in Pod, stdin io.Reader, stdout io.Writer, command ...string,
 ) (int, error) {
+	var stderr bytes.Buffer
 	req := c.Kube.CoreV1().RESTClient().Post().
 		Resource("pods").Namespace(in.Namespace).Name(in.Name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
@@ -42,19 +42,9 @@ func (c *Cluster) Exec(
 			Stdout:    true,
 			Stderr:    true,
 		}, scheme.ParameterCodec)
-	code, err := c.ExecAt(ctx, req.URL(), stdin, stdout)
+	executor, err := remotecommand.NewWebSocketExecutor(c.Config, "GET", req.URL().String())
 	if err != nil {
-		return code, fmt.Errorf("exec %v in %s: %w", command, in, err)
-	}
-	return code, nil
-}
-
-// ExecAt runs the command of a URL of the API server that serves exec.
-func (c *Cluster) ExecAt(ctx context.Context, at *url.URL, stdin io.Reader, stdout io.Writer) (int, error) {
-	var stderr bytes.Buffer
-	executor, err := remotecommand.NewWebSocketExecutor(c.Config, "GET", at.String())
-	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("exec in %s: %w", in, err)
 	}
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{
 		Stdin: stdin, Stdout: stdout, Stderr: &stderr,
@@ -63,7 +53,7 @@ func (c *Cluster) ExecAt(ctx context.Context, at *url.URL, stdin io.Reader, stdo
 		return exit.Code, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w %s", err, stderr.String())
+		return 0, fmt.Errorf("exec %v in %s: %w %s", command, in, err, stderr.String())
 	}
 	return 0, nil
 }
