@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -30,6 +31,7 @@ func editorAttempts() []attempt {
 			want: ReadIt, why: "whoever may edit a Memcache says who gets in, unless the installation asks for the verb `grant` (`config/admission/access`)",
 			try: func(t *testing.T, want Outcome) finding {
 				as := user(t, "editor", g.key.Namespace, may("memkeep.io", "memcaches", "patch"))
+				g.putBack(t)
 				patch := fmt.Sprintf(`[{"op":"add","path":"/spec/access/clients/-","value":{"name":"us",`+
 					`"namespaceSelector":{"matchLabels":{%q:%q}}}}]`, corev1.LabelMetadataName, outsideNS)
 				mc := &memkeepv1alpha1.Memcache{}
@@ -50,6 +52,7 @@ func editorAttempts() []attempt {
 			report:   auditGround.audited,
 			try: func(t *testing.T, want Outcome) finding {
 				as := user(t, "auditor", auditGround.key.Namespace, may("memkeep.io", "memcaches", "patch"))
+				auditGround.putBack(t)
 				mc := &memkeepv1alpha1.Memcache{}
 				mc.Namespace, mc.Name = auditGround.key.Namespace, auditGround.key.Name
 				patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"access":{"mode":"Audit"}}}`))
@@ -62,6 +65,28 @@ func editorAttempts() []attempt {
 			},
 		},
 	}
+}
+
+// putBack takes back at the test's end what an attacker changed of the fleet's access.
+func (g *ground) putBack(t *testing.T) {
+	t.Helper()
+	before := &memkeepv1alpha1.Memcache{}
+	if err := cluster.Get(t.Context(), g.key, before); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		now := &memkeepv1alpha1.Memcache{}
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			if err := cluster.Get(context.Background(), g.key, now); err != nil {
+				return err
+			}
+			now.Spec.Access = before.Spec.Access
+			return cluster.Update(context.Background(), now)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // audited looks for the condition that says that everybody is admitted.

@@ -115,7 +115,20 @@ func (g *ground) throughService(t *testing.T, want Outcome, service *corev1.Serv
 			}
 		}
 	}
-	return until(want, func() finding { return everywhere(t, values(players.strangers), addrs) })
+	return throughNodes(t, want, addrs)
+}
+
+// throughNodes asks at ports of nodes, as soon as the nodes know of them: before
+// that they refuse, as any port does where nobody listens.
+func throughNodes(t *testing.T, want Outcome, addrs []string) finding {
+	t.Helper()
+	deadline := time.Now().Add(openLimit)
+	for {
+		got := until(want, func() finding { return everywhere(t, values(players.strangers), addrs) })
+		if got.outcome != GotNothing || time.Now().After(deadline) {
+			return got
+		}
+	}
 }
 
 // throughClusterIP creates a plain Service, waits until it works for a client,

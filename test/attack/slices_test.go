@@ -138,7 +138,7 @@ func (g *ground) bySlice(t *testing.T, want Outcome, name string, kind corev1.Se
 	for _, address := range players.addresses {
 		addrs = append(addrs, net.JoinHostPort(address, strconv.Itoa(int(service.Spec.Ports[0].NodePort))))
 	}
-	return until(want, func() finding { return everywhere(t, values(players.strangers), addrs) })
+	return throughNodes(t, want, addrs)
 }
 
 const onlyPolicies = "a user who may only create NetworkPolicies"
