@@ -62,22 +62,37 @@ func (r *Reconciler) settle(
 // UIDs stay empty unless they are ours and as rendered.
 func (r *Reconciler) policies(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	f.deny = r.policy(ctx, m, f, resources.DenyPolicyName(m),
-		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.DenyPolicy(m) })
+		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.DenyPolicy(m) }, nil)
 	if f.deny == "" {
 		return
 	}
 	f.policy = r.policy(ctx, m, f, m.Name,
-		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.Policy(m, f.deny) })
+		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.Policy(m, f.deny) },
+		func(was, now *networkingv1.NetworkPolicy) { r.beforeChange(ctx, m, f, was, now) })
 }
 
 // policy applies one NetworkPolicy and returns its UID; empty when it is not
-// ours or not as rendered.
+// ours or not as rendered. before is told of the one in force and the one that
+// is to be.
 func (r *Reconciler) policy(
 	ctx context.Context, m *v1alpha1.Memcache, f *facts, name string,
-	build func() *applynetworkingv1.NetworkPolicyApplyConfiguration,
+	build func() *applynetworkingv1.NetworkPolicyApplyConfiguration, before func(was, now *networkingv1.NetworkPolicy),
 ) types.UID {
 	c := childOf("NetworkPolicy", &networkingv1.NetworkPolicy{}, build, applynetworkingv1.ExtractNetworkPolicy)
-	if !r.ensure(ctx, m, f, c, name) {
+	found, err := r.find(ctx, m, c, name)
+	if err != nil {
+		f.failed(err)
+		return ""
+	}
+	if found == ours && before != nil {
+		wanted, err := c.create()
+		if err != nil {
+			f.failed(err)
+			return ""
+		}
+		before(c.object.(*networkingv1.NetworkPolicy), wanted.(*networkingv1.NetworkPolicy))
+	}
+	if _, ok := r.settle(ctx, f, c, found, name); !ok {
 		return ""
 	}
 	return c.object.GetUID()

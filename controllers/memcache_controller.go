@@ -29,6 +29,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/observe"
+	"github.com/memkeep/memkeep/controllers/peers"
 	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
@@ -75,6 +76,9 @@ type Reconciler struct {
 	Observer *observe.Observer
 	// Proof proves that policies are enforced; nil proves nothing.
 	Proof *proof.Runner
+	// Peers keeps the locks of members that verify their peers, and knows who is
+	// connected; nil where there is no way to reach members.
+	Peers *peers.Keeper
 	// SkipNameValidation lets several managers run in one process.
 	SkipNameValidation bool
 
@@ -135,6 +139,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			if r.Proof != nil {
 				r.Proof.Forget(req.NamespacedName)
 			}
+			if r.Peers != nil {
+				r.Peers.Forget(req.NamespacedName)
+			}
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -169,6 +176,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	r.gather(ctx, m, f)
 	r.Observer.Track(m, f.addresses())
 	r.prove(m, f)
+	r.listen(m, f)
 	if f.acted() {
 		r.replacePod(ctx, m, f)
 		r.explainMissing(ctx, m, f)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -22,6 +23,7 @@ import (
 // report writes the status, where it changed, and then tells of what changed.
 func (r *Reconciler) report(ctx context.Context, m *v1alpha1.Memcache, f *facts) error {
 	before, after := m.Status, statusOf(m, f)
+	audienceOf(m, f, &after, time.Now())
 	if !equality.Semantic.DeepEqual(before, after) {
 		err := r.writeStatus(ctx, m, after)
 		switch {
@@ -33,6 +35,7 @@ func (r *Reconciler) report(ctx context.Context, m *v1alpha1.Memcache, f *facts)
 		}
 	}
 	r.announce(m, before.Conditions, after.Conditions, f)
+	r.announceAudience(m, before.Access, after.Access, f)
 	return nil
 }
 

@@ -6,9 +6,12 @@
 package access
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -143,4 +146,34 @@ func requires(s *v1alpha1.LabelSelector, key string) bool {
 		}
 	}
 	return false
+}
+
+// PolicyAdmits tells whether a rendered policy of a fleet lets a pod with these
+// labels, in a namespace with those, connect to a port. It knows the rules that
+// Policy writes and no others.
+func PolicyAdmits(p *networkingv1.NetworkPolicy, port int32, namespace, pod map[string]string) bool {
+	for i := range p.Spec.Ingress {
+		rule := &p.Spec.Ingress[i]
+		if !slices.ContainsFunc(rule.Ports, func(at networkingv1.NetworkPolicyPort) bool {
+			return at.Port != nil && at.Port.IntVal == port
+		}) {
+			continue
+		}
+		if len(rule.From) == 0 || slices.ContainsFunc(rule.From, func(from networkingv1.NetworkPolicyPeer) bool {
+			return from.IPBlock == nil && matches(from.NamespaceSelector, namespace, false) &&
+				matches(from.PodSelector, pod, true)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches tells whether a selector picks labels; absent is the answer where there is none.
+func matches(s *metav1.LabelSelector, set map[string]string, absent bool) bool {
+	if s == nil {
+		return absent
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	return err == nil && set != nil && selector.Matches(labels.Set(set))
 }

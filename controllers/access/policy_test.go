@@ -200,3 +200,38 @@ func TestAuditAdmitsEveryoneToTheCachePortAlone(t *testing.T) {
 		})
 	}
 }
+
+func TestWhomARenderedPolicyAdmits(t *testing.T) {
+	web := byName("web", "shop")
+	web.PodSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": "web"}}
+	m := fleet([]v1alpha1.Peer{web, byName("batch", "jobs")}, []v1alpha1.Peer{byName("prometheus", "monitoring")})
+	enforce, _ := rendered(t, m)
+	nobody, _ := rendered(t, fleet(nil, m.Spec.Access.Metrics))
+	m.Spec.Access.Mode = v1alpha1.AccessAudit
+	audit, _ := rendered(t, m)
+	in := func(name string) map[string]string { return map[string]string{corev1.LabelMetadataName: name} }
+	app := func(name string) map[string]string { return map[string]string{"app": name} }
+	for name, c := range map[string]struct {
+		policy         *networkingv1.NetworkPolicy
+		port           int32
+		namespace, pod map[string]string
+		want           bool
+	}{
+		"a client":                           {enforce, v1alpha1.PortCache, in("shop"), app("web"), true},
+		"a client of any label":              {enforce, v1alpha1.PortCache, in("jobs"), app("x"), true},
+		"a client at the metrics port":       {enforce, v1alpha1.PortMetrics, in("shop"), app("web"), false},
+		"the wrong pod":                      {enforce, v1alpha1.PortCache, in("shop"), app("x"), false},
+		"the wrong namespace":                {enforce, v1alpha1.PortCache, in("other"), app("web"), false},
+		"a namespace that is not known":      {enforce, v1alpha1.PortCache, nil, app("web"), false},
+		"a scraper at its port":              {enforce, v1alpha1.PortMetrics, in("monitoring"), app("x"), true},
+		"a scraper at the cache port":        {enforce, v1alpha1.PortCache, in("monitoring"), app("x"), false},
+		"anybody where nobody is named":      {nobody, v1alpha1.PortCache, in("shop"), app("web"), false},
+		"anybody in audit":                   {audit, v1alpha1.PortCache, in("other"), app("x"), true},
+		"who is no pod in audit":             {audit, v1alpha1.PortCache, nil, nil, true},
+		"anybody at the metrics port, audit": {audit, v1alpha1.PortMetrics, in("other"), app("x"), false},
+	} {
+		if got := PolicyAdmits(c.policy, c.port, c.namespace, c.pod); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -4,14 +4,17 @@
 package observe
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/memkeep/memkeep/controllers/access"
 )
@@ -171,6 +174,39 @@ func (o *Observer) At(address string) ([]access.Pod, bool) {
 	}
 	return out, true
 }
+
+// maxLive bounds what one question to the API server brings back: more pods
+// have no address in common.
+const maxLive = 16
+
+// Live asks the API server for the pods that have an address now, as their
+// first: what has just come to be may not have come through the watch.
+func (o *Observer) Live(ctx context.Context, address string) ([]access.Pod, error) {
+	list := &corev1.PodList{}
+	err := o.manager.GetAPIReader().List(ctx, list, client.Limit(maxLive),
+		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("status.podIP", address)})
+	if err != nil {
+		return nil, fmt.Errorf("list pods that have an address: %w", err)
+	}
+	if list.Continue != "" {
+		return nil, fmt.Errorf("more than %d pods have one address", maxLive)
+	}
+	out := make([]access.Pod, 0, len(list.Items))
+	for i := range list.Items {
+		stripped, err := stripPod(&list.Items[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, stripped.(*podRecord).pod)
+	}
+	return out, nil
+}
+
+// NamespaceLabels are the labels of a namespace; nil where they are not known.
+func (o *Observer) NamespaceLabels(name string) map[string]string { return o.namespaceLabels(name) }
+
+// Enqueue has a fleet reconciled soon.
+func (o *Observer) Enqueue(fleet types.NamespacedName) { o.enqueue([]types.NamespacedName{fleet}) }
 
 // Admits tells whether a tracked fleet's clients pick a pod.
 func (o *Observer) Admits(fleet types.NamespacedName, p *access.Pod) bool {
