@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -43,6 +44,18 @@ type cutOff struct {
 	oldest time.Time
 	// more tells that there were too many to look at all of them.
 	more bool
+}
+
+// Listen returns who keeps the locks of members that verify their peers, and
+// knows who is connected. It is to be called before SetupWithManager, and the
+// keeper to be run by the manager.
+func (r *Reconciler) Listen(mgr ctrl.Manager, phone peers.Phone) (*peers.Keeper, error) {
+	if err := r.observe(mgr); err != nil {
+		return nil, err
+	}
+	r.Peers = peers.New(phone, r.Observer, ctrl.Log.WithName("peers"), r.verdicts.wake)
+	r.Observer.OnClients(r.Peers.ClientsChanged)
+	return r.Peers, nil
 }
 
 // listen tells who keeps the members' locks how the fleet is now, and takes what
@@ -178,8 +191,8 @@ func (r *Reconciler) announceAudience(m *v1alpha1.Memcache, before, after *v1alp
 			atLeast = "at least "
 		}
 		r.Recorder.Eventf(m, nil, corev1.EventTypeWarning, v1alpha1.ReasonClientsCutOff, actionReconcile,
-			"a change of spec.access cuts off %s%s that are connected; the oldest has been since %s",
-			atLeast, counted(cut.count, "client address"), cut.oldest.UTC().Format(time.RFC3339))
+			"a change of spec.access cuts off connected clients: %s%s by address, the oldest connected since %s",
+			atLeast, counted(cut.count, "client"), cut.oldest.UTC().Format(time.RFC3339))
 	}
 	if after == nil || after.Mode != v1alpha1.AccessAudit || zeroOrNil(after.WouldBeCutOff) {
 		return
@@ -187,7 +200,7 @@ func (r *Reconciler) announceAudience(m *v1alpha1.Memcache, before, after *v1alp
 	if before == nil || before.Mode != v1alpha1.AccessAudit || zeroOrNil(before.WouldBeCutOff) {
 		r.Recorder.Eventf(m, nil, corev1.EventTypeNormal, v1alpha1.ReasonWouldBeCutOff, actionReconcile,
 			"connected without being a client of the spec: %s; mode Enforce would cut off whoever it is",
-			counted(int(*after.WouldBeCutOff), "address"))
+			counted(int(*after.WouldBeCutOff), "peer"))
 	}
 }
 

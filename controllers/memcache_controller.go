@@ -90,11 +90,8 @@ type Reconciler struct {
 
 // SetupWithManager registers the reconciler and what it watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if r.Observer == nil {
-		var err error
-		if r.Observer, err = observe.New(mgr, observe.Options{}); err != nil {
-			return err
-		}
+	if err := r.observe(mgr); err != nil {
+		return err
 	}
 	// Status writes are our own: they need no pass.
 	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
@@ -117,6 +114,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("build controller: %w", err)
 	}
 	return nil
+}
+
+// observe makes an observer where there is none.
+func (r *Reconciler) observe(mgr ctrl.Manager) (err error) {
+	if r.Observer == nil {
+		r.Observer, err = observe.New(mgr, observe.Options{})
+	}
+	return err
 }
 
 // fleetOfPod returns the Memcache that a pod's label names.

@@ -95,15 +95,35 @@ func (o *Observer) podChanged(old, now *podRecord) {
 		maps.Equal(old.pod.Labels, now.pod.Labels) && slices.Equal(old.pod.Addresses, now.pod.Addresses) {
 		return
 	}
-	p := either(old, now)
-	namespace := o.namespaceLabels(p.Namespace)
+	changed := o.sharing(old, now)
 	picked := o.fleets.concerned(func(_ types.NamespacedName, i *interest) bool {
-		return i.needPods && slices.ContainsFunc(i.clients, func(c peer) bool {
-			return old != nil && c.picks(namespace, old.pod.Labels) || now != nil && c.picks(namespace, now.pod.Labels)
+		return i.needPods && slices.ContainsFunc(changed, func(p *access.Pod) bool {
+			namespace := o.namespaceLabels(p.Namespace)
+			return slices.ContainsFunc(i.clients, func(c peer) bool { return c.picks(namespace, p.Labels) })
 		})
 	})
 	o.tellClients(picked)
 	o.enqueue(picked)
+}
+
+// sharing are a pod, as it was and as it is, and those that have an address in
+// common with it: whose an address is depends on all of them.
+func (o *Observer) sharing(versions ...*podRecord) []*access.Pod {
+	var out []*access.Pod
+	for _, v := range versions {
+		if v == nil {
+			continue
+		}
+		out = append(out, &v.pod)
+		for _, a := range v.pod.Addresses {
+			for _, other := range o.watchers[pods].find(byAddress, a) {
+				if p := &other.(*podRecord).pod; p.UID != v.pod.UID && !p.HostNetwork {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	return out
 }
 
 func (o *Observer) tellClients(fleets []types.NamespacedName) {

@@ -205,9 +205,6 @@ func (o *Observer) Live(ctx context.Context, address string) ([]access.Pod, erro
 // NamespaceLabels are the labels of a namespace; nil where they are not known.
 func (o *Observer) NamespaceLabels(name string) map[string]string { return o.namespaceLabels(name) }
 
-// Enqueue has a fleet reconciled soon.
-func (o *Observer) Enqueue(fleet types.NamespacedName) { o.enqueue([]types.NamespacedName{fleet}) }
-
 // Admits tells whether a tracked fleet's clients pick a pod.
 func (o *Observer) Admits(fleet types.NamespacedName, p *access.Pod) bool {
 	i := o.fleets.get(fleet)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers"
+	"github.com/memkeep/memkeep/controllers/peers"
 	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
@@ -49,8 +50,10 @@ type stage struct {
 	kubelet   *kubelet
 	// phone has fleets proven, by proof; nil for no proofs.
 	phone proof.Phone
-	proof *proof.Runner
-	stop  func()
+	// caches are reached as members are; nil for nobody.
+	caches peers.Phone
+	proof  *proof.Runner
+	stop   func()
 }
 
 func newStage(t *testing.T) *stage {
@@ -86,6 +89,15 @@ func (s *stage) operate(settings resources.Settings) {
 	if s.phone != nil {
 		s.proof = r.Prove(s.phone)
 		if err := mgr.Add(s.proof); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if s.caches != nil {
+		keeper, err := r.Listen(mgr, s.caches)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := mgr.Add(keeper); err != nil {
 			s.t.Fatal(err)
 		}
 	}
