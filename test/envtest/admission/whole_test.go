@@ -4,7 +4,10 @@
 package admission
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -19,7 +22,14 @@ func TestEveryPolicyIsWhole(t *testing.T) {
 	if len(shipped) != 12 {
 		t.Errorf("got %d policies: %v", len(shipped), shipped)
 	}
+	docs, err := os.ReadFile(filepath.Join(root, "docs/admission.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range shipped {
+		if !strings.Contains(string(docs), "\n| `"+name+"`") {
+			t.Errorf("docs/admission.md has no row about %s", name)
+		}
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		policy.Name = name
 		err := eventually(t.Context(), "the types of "+name+" to be checked", func() error {
