@@ -133,6 +133,7 @@ func before(ctx context.Context) error {
 	for _, doc := range []string{
 		namespace("old", "{}"), pinned,
 		service("old", "out", "LoadBalancer", "{memkeep.io/name: sessions}"),
+		workload("batch/v1", "CronJob", "old", "planted", "{memkeep.io/name: sessions}"),
 	} {
 		if err := kube.Create(ctx, parse(doc)[0]); err != nil {
 			return fmt.Errorf("create what is older: %w", err)

@@ -6,6 +6,8 @@ package admission
 import (
 	"fmt"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 const (
@@ -66,6 +68,11 @@ func TestTemplatesThatChange(t *testing.T) {
 		{"a fleet's labels stay on its StatefulSet", tenant, patches("StatefulSet", "caches", "sessions", "",
 			"{metadata: {labels: {memkeep.io/name: null}}}"), templates, ofTheOperator},
 
+		{"a CronJob from before the policies does not change beside its labels", tenant,
+			patches("CronJob", "old", "planted", "", "{spec: {schedule: '1 * * * *'}}"), templates, "CronJob planted"},
+
+		{"but it loses them", tenant, patches("CronJob", "old", "planted", "",
+			"{spec: {jobTemplate: {spec: {template: {metadata: {labels: {memkeep.io/name: null}}}}}}}"), "", ""},
 		{"the operator scales its StatefulSet", operator, patches("StatefulSet", "caches", "sessions", "",
 			"{spec: {replicas: 7}}"), "", ""},
 		{"Kubernetes writes the status", statefulSets, patches("StatefulSet", "caches", "sessions", "status",
@@ -79,6 +86,22 @@ func TestTemplatesThatChange(t *testing.T) {
 		{"a fleet's StatefulSet is scaled by its subresource", tenant,
 			patches("StatefulSet", "caches", "sessions", "scale", "{spec: {replicas: 3}}"), "", ""},
 	})
+}
+
+// TestAFleetsSelectorStays shows what the policy about templates relies on.
+func TestAFleetsSelectorStays(t *testing.T) {
+	c, err := as(operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{
+		"{spec: {selector: {matchLabels: {memkeep.io/name: null}}}}",
+		"{spec: {template: {metadata: {labels: {memkeep.io/name: null}}}}}",
+	} {
+		if err := patches("StatefulSet", "caches", "sessions", "", patch)(t.Context(), c); !apierrors.IsInvalid(err) {
+			t.Errorf("%s: got %v, want it invalid", patch, err)
+		}
+	}
 }
 
 func TestRevisionsOfFleets(t *testing.T) {

@@ -260,7 +260,7 @@ func apply(ctx context.Context, c client.Client, u *unstructured.Unstructured) e
 func named(kind, namespace, name string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	version := map[string]string{
-		"StatefulSet": "apps/v1", "Deployment": "apps/v1", "ControllerRevision": "apps/v1", "Memcache": "memkeep.io/v1alpha1",
+		"CronJob": "batch/v1", "StatefulSet": "apps/v1", "Deployment": "apps/v1", "ControllerRevision": "apps/v1", "Memcache": "memkeep.io/v1alpha1",
 		"NetworkPolicy": "networking.k8s.io/v1", policyKind: "admissionregistration.k8s.io/v1",
 		bindingKind: "admissionregistration.k8s.io/v1",
 	}[kind]
