@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/access"
+	"github.com/memkeep/memkeep/controllers/fleetclient"
 	"github.com/memkeep/memkeep/controllers/peers"
 	"github.com/memkeep/memkeep/controllers/resources"
 )
@@ -56,6 +58,23 @@ func (r *Reconciler) Listen(mgr ctrl.Manager, phone peers.Phone) (*peers.Keeper,
 	r.Peers = peers.New(phone, r.Observer, ctrl.Log.WithName("peers"), r.verdicts.wake)
 	r.Observer.OnClients(r.Peers.ClientsChanged)
 	return r.Peers, nil
+}
+
+// listenTo has the fleets listened to through the connections of a pool.
+func (r *Reconciler) listenTo(mgr ctrl.Manager, pool *fleetclient.Pool) error {
+	keeper, err := r.Listen(mgr, pool.Phone())
+	if err != nil {
+		return err
+	}
+	pool.Hear(func(c fleetclient.Change) {
+		if c.After != nil {
+			keeper.Saw(types.UID(c.UID), c.After)
+		}
+	})
+	if err := mgr.Add(keeper); err != nil {
+		return fmt.Errorf("add the keeper of peers: %w", err)
+	}
+	return nil
 }
 
 // listen tells who keeps the members' locks how the fleet is now, and takes what

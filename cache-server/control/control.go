@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/controlapi"
-	"github.com/memkeep/memkeep/cache-server/dialling"
 	"github.com/memkeep/memkeep/cache-server/server"
 )
 
@@ -26,8 +25,6 @@ const (
 	maxDesired = 4 << 20
 	// maxMessage is the longest of the other messages.
 	maxMessage = 4 << 10
-	// decoyPort is the port of a decoy: the cache port.
-	decoyPort = 11211
 	// maxDrain is the longest drain in seconds.
 	maxDrain = 3600
 )
@@ -74,14 +71,11 @@ type port struct {
 	// changing is held while a Desired is read and followed: one at a time, so
 	// that their memory is bounded and each is followed as a whole.
 	changing sync.Mutex
-	// dialler is for the one connection out that is ever tried: the one that the
-	// fleet's policy forbids.
-	dialler *dialling.Dialler
 }
 
 // New makes the control port of a cache, which does not listen yet.
 func New(cfg Config) *controlapi.Server {
-	p := &port{Config: cfg, dialler: &dialling.Dialler{Ports: []uint16{decoyPort}, Concurrent: 1}}
+	p := &port{Config: cfg}
 	p.server = controlapi.NewServer(controlapi.ServerConfig{
 		Identity: cfg.Identity, Logger: cfg.Logger, Build: cfg.Build, State: p.state, Changed: cfg.Cache.Changed,
 	})
@@ -95,7 +89,6 @@ func New(cfg Config) *controlapi.Server {
 	p.server.Handle("GET "+controlapi.PathStatistics, controlapi.Answer(p.statistics))
 	p.server.Handle("POST "+controlapi.PathEgress, controlapi.Take(maxMessage, newEgress().try))
 	p.server.Handle("POST "+controlapi.PathDrain, controlapi.Take(maxMessage, p.drain))
-	p.server.Handle("POST "+controlapi.PathEgress, controlapi.Take(maxMessage, p.egress))
 	return p.server
 }
 
@@ -216,10 +209,4 @@ func (p *port) drain(_ context.Context, d *controlapi.Drain) (controlapi.State, 
 	p.Drain(time.Duration(d.Seconds) * time.Second)
 	p.server.Touch()
 	return p.server.State(), nil
-}
-
-// egress tries to connect to a decoy and sends it nothing.
-func (p *port) egress(ctx context.Context, e *controlapi.Egress) (controlapi.Result, error) {
-	target := controlapi.Target{Network: "tcp", Address: e.Address, TimeoutMillis: e.TimeoutMillis}
-	return p.dialler.All(ctx, []controlapi.Target{target})[0], nil
 }

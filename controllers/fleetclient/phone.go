@@ -35,6 +35,18 @@ func (p *Phone) State(ctx context.Context, uid types.UID) (*controlapi.State, er
 	return out, p.call(ctx, uid, http.MethodGet, controlapi.PathState, nil, out)
 }
 
+// SetPeers tells a cache whom it serves, and returns what it knows then.
+func (p *Phone) SetPeers(ctx context.Context, uid types.UID, peers *controlapi.Peers) (*controlapi.State, error) {
+	out := &controlapi.State{}
+	return out, p.call(ctx, uid, http.MethodPut, controlapi.PathDesired, controlapi.Desired{Peers: peers}, out)
+}
+
+// Connections asks a cache who is connected.
+func (p *Phone) Connections(ctx context.Context, uid types.UID) (*controlapi.Connections, error) {
+	out := &controlapi.Connections{}
+	return out, p.call(ctx, uid, http.MethodGet, controlapi.PathConnections, nil, out)
+}
+
 // Dial has a prober dial.
 func (p *Phone) Dial(ctx context.Context, uid types.UID, d *controlapi.Dial) (*controlapi.Dialled, error) {
 	out := &controlapi.Dialled{}

@@ -364,3 +364,45 @@ func TestAStandbyDialsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestPeersAreSetAndWhoIsConnectedIsTold(t *testing.T) {
+	w := newWorld(t)
+	p, _ := w.pool()
+	c := w.start("pod", nil, func(cfg *server.Config) { cfg.VerifiedPeers = true })
+	p.Keep("a", []Target{c.Target})
+	up(t, p, "pod")
+	phone := p.Phone()
+	s, err := phone.SetPeers(t.Context(), "pod",
+		&controlapi.Peers{Verified: true, Revision: 7, Addresses: []string{"127.0.0.2", "fd00::1"}})
+	if err != nil || !s.Peers.Verified || s.Peers.Revision != 7 || s.Peers.Count != 2 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	for _, bad := range []*controlapi.Peers{
+		{Revision: 8, Addresses: []string{"127.0.0.3"}},
+		{Verified: true, Revision: 6, Addresses: []string{"127.0.0.3"}},
+		{Verified: true, Revision: 8, Addresses: []string{"everybody"}},
+	} {
+		if _, err := phone.SetPeers(t.Context(), "pod", bad); err == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).Dial(
+		"tcp", c.Listening()[0].Address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("version\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	connected, err := phone.Connections(t.Context(), "pod")
+	if err != nil || len(connected.Peers) != 1 || connected.Peers[0].Address != "127.0.0.2" {
+		t.Fatalf("%+v, %v", connected, err)
+	}
+	if _, err := phone.Connections(t.Context(), "nobody"); err == nil {
+		t.Error("a pod that is not kept answers")
+	}
+}
