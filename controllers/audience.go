@@ -105,7 +105,9 @@ func running(pods []corev1.Pod) []types.UID {
 
 // beforeChange looks, before a policy takes the place of another, at whom that
 // cuts off. It holds the change up for a moment at most.
-func (r *Reconciler) beforeChange(ctx context.Context, m *v1alpha1.Memcache, f *facts, was, now *networkingv1.NetworkPolicy) {
+func (r *Reconciler) beforeChange(
+	ctx context.Context, m *v1alpha1.Memcache, f *facts, was, now *networkingv1.NetworkPolicy,
+) {
 	if r.Peers == nil || equality.Semantic.DeepEqual(was.Spec.Ingress, now.Spec.Ingress) {
 		return
 	}
@@ -126,7 +128,9 @@ func (r *Reconciler) beforeChange(ctx context.Context, m *v1alpha1.Memcache, f *
 }
 
 // cutOff counts the connected addresses that one policy admits and another does not.
-func (r *Reconciler) cutOff(ctx context.Context, connected peers.Connected, was, now *networkingv1.NetworkPolicy) cutOff {
+func (r *Reconciler) cutOff(
+	ctx context.Context, connected peers.Connected, was, now *networkingv1.NetworkPolicy,
+) cutOff {
 	var out cutOff
 	asked := 0
 	for address, since := range connected {
@@ -196,7 +200,8 @@ func audienceOf(m *v1alpha1.Memcache, f *facts, s *v1alpha1.MemcacheStatus, now 
 		a.WouldBeCutOff, a.WouldBeCutOffSince = nil, nil
 	default:
 		if !audit || a.WouldBeCutOffSince == nil {
-			a.WouldBeCutOffSince = new(metav1.NewTime(now).Rfc3339Copy())
+			since := metav1.NewTime(now).Rfc3339Copy()
+			a.WouldBeCutOffSince = &since
 		}
 		a.WouldBeCutOff = new(int32(count))
 	}

@@ -164,7 +164,7 @@ func (k *Keeper) Observe(now Fleet) {
 		f = &fleet{live: map[string]time.Time{}, strangers: map[string]time.Time{}}
 		k.fleets[now.Key] = f
 	}
-	if f.Fleet.Audit != now.Audit {
+	if f.Audit != now.Audit {
 		f.report = Report{}
 	}
 	for _, uid := range f.Members {

@@ -84,7 +84,9 @@ func container(m *v1alpha1.Memcache, s Settings) *applycorev1.ContainerApplyConf
 // liveness is patient, because a restart costs the data. A pod that waits for
 // the operator before it serves has started all the same: the kubelet would
 // restart one that is not ready in time.
-func withProbes(m *v1alpha1.Memcache, c *applycorev1.ContainerApplyConfiguration) *applycorev1.ContainerApplyConfiguration {
+func withProbes(
+	m *v1alpha1.Memcache, c *applycorev1.ContainerApplyConfiguration,
+) *applycorev1.ContainerApplyConfiguration {
 	get := func(path string, period, timeout, failures int32) *applycorev1.ProbeApplyConfiguration {
 		return applycorev1.Probe().
 			WithHTTPGet(applycorev1.HTTPGetAction().
