@@ -196,6 +196,9 @@ func (g *generator) lost() {
 		return
 	case opTouch, opGAT, opGATQ, opGATK, opGATKQ:
 		p.value, p.wrongBody = "", 0 // memcached reads what is behind the key as the next request
+		if p.claimed() < len(p.extras)+len(p.key) && byte(len(p.extras)+p.wrongExtras) == touchExtras {
+			return // so it would here, where the extras seem to be right
+		}
 	}
 	g.send(p, noCAS)
 }

@@ -168,7 +168,11 @@ func (g *generator) value() []byte {
 	case g.chance(50):
 		return g.randomBytes(g.rng.IntN(9000))
 	case g.chance(4):
-		return g.randomBytes(g.rng.IntN(100))
+		value := g.randomBytes(g.rng.IntN(100))
+		if len(value) > 0 && len(bytes.Trim(value, " \t\n\v\f\r")) == 0 {
+			value[0] = 'w' // memcached looks for a number in what stands behind white space alone
+		}
+		return value
 	default:
 		return bytes.Repeat([]byte{byte('a' + g.rng.IntN(26))}, g.rng.IntN(60))
 	}

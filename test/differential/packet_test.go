@@ -60,6 +60,14 @@ type packet struct {
 	wrongKey, wrongExtras, wrongBody int
 }
 
+// touchExtras is how long the extras are of what touches.
+const touchExtras = 4
+
+// claimed is how long extras and key are together by what the header says of each.
+func (p packet) claimed() int {
+	return len(p.key) + p.wrongKey + int(byte(len(p.extras)+p.wrongExtras))
+}
+
 // header is what goes before extras, key and value.
 func (p packet) header(cas uint64) []byte {
 	b := make([]byte, 0, headerSize)

@@ -38,22 +38,26 @@ func refusedInOtherWords(line []byte) bool {
 // otherWords is how many lines of a request are refused in other words. It does not know which lines are values, so
 // that it may say too many, but never too few.
 func otherWords(request []byte) (n int) {
-	var before []byte
+	rest := request
 	for line := range bytes.Lines(request) {
-		if refusedInOtherWords(line) || restIsShort(before, line) {
+		rest = rest[len(line):]
+		if refusedInOtherWords(line) || restIsShort(line, rest) {
 			n++
 		}
-		before = line
 	}
 	return n
 }
 
-// restIsShort tells whether a line may be a value that is longer than a command before it says, by so little that what
-// is left of it is a short line.
-func restIsShort(command, line []byte) bool {
+// restIsShort tells whether a line may be a command whose value is longer than it says, by so little that what is left
+// of the value's last line is a short line. A value that begins a line of its own is one in any case.
+func restIsShort(command, behind []byte) bool {
 	for word := range bytes.FieldsSeq(command) {
 		size, err := strconv.Atoi(string(word))
-		if rest := len(line) - size - len("\r\n"); err == nil && rest > 0 && rest < 4 {
+		end := size + len("\r\n")
+		if err != nil || size < 0 || end >= len(behind) || behind[end-1] == '\n' {
+			continue
+		}
+		if line, _, whole := bytes.Cut(behind[end:], []byte("\n")); whole && len(line) < 3 {
 			return true
 		}
 	}

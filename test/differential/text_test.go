@@ -71,7 +71,8 @@ func (g *generator) store() {
 	}
 	flags, exptime := g.flags(), g.exptime()
 	if !g.whole(key, flags, exptime) {
-		size = "x" // else the value is thrown away, unless by 1.6.18
+		size = "x"                     // else the value is thrown away, unless by 1.6.18
+		exptime = cmp.Or(exptime, "x") // what follows a size in the place of an expiry would be one
 	}
 	g.emit("%s %s %s %s %s%s%s%s%s", verb, key, flags, exptime, size, g.noreply(), g.end(), value, end)
 }
