@@ -75,6 +75,20 @@ func TestClientLabels(t *testing.T) {
 	})
 }
 
+// TestEachClientLabelIsJudged has one forbidden label among two to eight. The API
+// server has labels in no order, so every number is tried until each place was
+// most likely taken.
+func TestEachClientLabelIsJudged(t *testing.T) {
+	for n := 2; n <= 8; n++ {
+		label := "{metadata: {labels: {" + times(n-1) + ", client.memkeep.io/bare.sessions: 'true'}}}"
+		for range 60 {
+			if !refuses(t, owner, patches("Namespace", "", "shop", "", label)) {
+				t.Fatalf("a forbidden label among %d is let through", n)
+			}
+		}
+	}
+}
+
 func TestChangesOfAccess(t *testing.T) {
 	const clients = "{clients: [{name: web, namespaceSelector: {matchLabels: {team: shop}}}]}"
 	set := func(access string) action {
