@@ -67,7 +67,9 @@ func (r *Reconciler) policies(ctx context.Context, m *v1alpha1.Memcache, f *fact
 		return
 	}
 	f.policy = r.policy(ctx, m, f, m.Name,
-		func() *applynetworkingv1.NetworkPolicyApplyConfiguration { return access.Policy(m, f.deny) },
+		func() *applynetworkingv1.NetworkPolicyApplyConfiguration {
+			return access.Policy(m, f.deny, r.operatorNamespace())
+		},
 		func(was, now *networkingv1.NetworkPolicy) { r.beforeChange(ctx, m, f, was, now) })
 }
 
@@ -109,6 +111,8 @@ func (r *Reconciler) children(ctx context.Context, m *v1alpha1.Memcache, f *fact
 	account := r.ensure(ctx, m, f, childOf("ServiceAccount", &corev1.ServiceAccount{},
 		func() *applycorev1.ServiceAccountApplyConfiguration { return resources.ServiceAccount(m) },
 		applycorev1.ExtractServiceAccount), m.Name)
+	// Whoever could plant the CA would be the operator to the pods that start with it.
+	account = r.controlCA(ctx, m, f) && account
 	ring := r.ensure(ctx, m, f, service(resources.RingService), m.Name)
 	ready := r.ensure(ctx, m, f, service(resources.ReadyService), resources.ReadyServiceName(m))
 	budget := r.ensure(ctx, m, f, childOf("PodDisruptionBudget", &policyv1.PodDisruptionBudget{},
@@ -118,6 +122,27 @@ func (r *Reconciler) children(ctx context.Context, m *v1alpha1.Memcache, f *fact
 	if account && r.pods(ctx, m, f) {
 		f.applied = f.services && budget
 	}
+}
+
+// controlCA applies the CA by which pods know the operator, once that is known.
+// Pods start without it as well, and open their control port when it is there.
+func (r *Reconciler) controlCA(ctx context.Context, m *v1alpha1.Memcache, f *facts) bool {
+	bundle := r.Control.bundle()
+	if bundle == "" {
+		return true
+	}
+	return r.ensure(ctx, m, f, childOf("ConfigMap", &corev1.ConfigMap{},
+		func() *applycorev1.ConfigMapApplyConfiguration { return resources.ControlCA(m, bundle) },
+		applycorev1.ExtractConfigMap), resources.ControlCAName(m))
+}
+
+// operatorNamespace returns the namespace of the operator's pods; empty where
+// it runs outside.
+func (r *Reconciler) operatorNamespace() string {
+	if len(r.Namespaces) == 0 {
+		return ""
+	}
+	return r.Namespaces[0]
 }
 
 // pods applies the StatefulSet with the template that is to run.

@@ -53,6 +53,7 @@ func Options(namespaces []string) ctrl.Options {
 				&appsv1.StatefulSet{}:           {Label: ours},
 				&corev1.Service{}:               {Label: ours},
 				&corev1.ServiceAccount{}:        {Label: ours},
+				&corev1.ConfigMap{}:             {Label: ours},
 				&policyv1.PodDisruptionBudget{}: {Label: ours},
 			},
 		},
@@ -78,6 +79,19 @@ func Options(namespaces []string) ctrl.Options {
 // own namespaces.
 func Setup(mgr ctrl.Manager, settings resources.Settings, own []string) error {
 	r := NewReconciler(mgr, settings, own)
+	if len(own) > 0 {
+		outsiders := ""
+		if len(own) > 1 {
+			outsiders = own[1]
+		}
+		var err error
+		if r.Control, err = NewControl(mgr, own[0], outsiders); err != nil {
+			return err
+		}
+		if err := r.Control.registerMetrics(); err != nil {
+			return err
+		}
+	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err
 	}

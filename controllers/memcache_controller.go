@@ -74,6 +74,8 @@ type Reconciler struct {
 	Namespaces []string
 	// Observer sees what is around the fleets; SetupWithManager makes one where there is none.
 	Observer *observe.Observer
+	// Control is what is said over control ports; nil for nothing.
+	Control *Control
 	// Proof proves that policies are enforced; nil proves nothing.
 	Proof *proof.Runner
 	// Peers keeps the locks of members that verify their peers, and knows who is
@@ -101,10 +103,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Owns(&appsv1.StatefulSet{}).
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.ConfigMap{}).
 		Owns(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(fleetOfPod)).
 		WatchesRawSource(r.Observer.Source()).
 		WatchesRawSource(r.verdicts.source()).
+		WatchesRawSource(r.Control.source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			SkipNameValidation:      &r.SkipNameValidation,
@@ -141,6 +145,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if apierrors.IsNotFound(err) {
 			r.missing.Delete(req.NamespacedName)
 			r.Observer.Forget(req.NamespacedName)
+			r.Control.forget(req.NamespacedName)
 			if r.Proof != nil {
 				r.Proof.Forget(req.NamespacedName)
 			}
@@ -180,6 +185,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	}
 	r.gather(ctx, m, f)
 	r.Observer.Track(m, f.addresses())
+	r.Control.keep(m, f)
 	r.prove(m, f)
 	r.listen(m, f)
 	if f.acted() {

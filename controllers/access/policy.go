@@ -37,7 +37,12 @@ func DenyPolicy(m *v1alpha1.Memcache) *applynetworkingv1.NetworkPolicyApplyConfi
 //
 // In mode Audit the cache port alone is open to everyone: nothing else is
 // loosened.
-func Policy(m *v1alpha1.Memcache, deny types.UID) *applynetworkingv1.NetworkPolicyApplyConfiguration {
+//
+// operator is the namespace of the operator's pods, which reach the control
+// port and nothing else; where it is empty, nobody does.
+func Policy(
+	m *v1alpha1.Memcache, deny types.UID, operator string,
+) *applynetworkingv1.NetworkPolicyApplyConfiguration {
 	out := policy(m, m.Name).WithOwnerReferences(resources.PolicyOwner(resources.DenyPolicyName(m), deny))
 	clients := m.Spec.Access.Clients
 	if m.Spec.Access.EffectiveMode() == v1alpha1.AccessAudit {
@@ -54,6 +59,13 @@ func Policy(m *v1alpha1.Memcache, deny types.UID) *applynetworkingv1.NetworkPoli
 		if rule := rule(audience.peers, audience.port); rule != nil {
 			out.Spec.WithIngress(rule)
 		}
+	}
+	if operator != "" {
+		out.Spec.WithIngress(everyone(v1alpha1.PortControl).WithFrom(applynetworkingv1.NetworkPolicyPeer().
+			WithNamespaceSelector(applymetav1.LabelSelector().
+				WithMatchLabels(map[string]string{corev1.LabelMetadataName: operator})).
+			WithPodSelector(applymetav1.LabelSelector().
+				WithMatchLabels(map[string]string{v1alpha1.LabelComponent: v1alpha1.ComponentOperator}))))
 	}
 	return out
 }

@@ -22,6 +22,11 @@ func ReadyServiceName(m *v1alpha1.Memcache) string {
 	return m.Name + "-ready"
 }
 
+// ControlCAName returns the name of the ConfigMap by which pods know the operator.
+func ControlCAName(m *v1alpha1.Memcache) string {
+	return m.Name + "-control-ca"
+}
+
 // Labels returns the labels of a fleet's children. Nothing of the user's is
 // copied: a copied label could make a foreign Service or policy select us.
 func Labels(m *v1alpha1.Memcache) map[string]string {

@@ -21,6 +21,11 @@ const (
 	// ContainerName is the name of the one container in a fleet's pods.
 	ContainerName = "cache-server"
 
+	// controlCAMount is where a pod finds the CA by which it knows the operator.
+	controlCAMount  = "/etc/memkeep/control"
+	controlCAVolume = "control-ca"
+	controlCAFile   = "ca.crt"
+
 	runAsID            = 65532
 	terminationSeconds = 30
 )
@@ -41,6 +46,9 @@ func PodTemplate(m *v1alpha1.Memcache, s Settings) *applycorev1.PodTemplateSpecA
 			WithSeccompProfile(applycorev1.SeccompProfile().
 				WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithContainers(container(m, s)).
+		// A certificate is public. A pod starts without it, and serves.
+		WithVolumes(applycorev1.Volume().WithName(controlCAVolume).
+			WithConfigMap(applycorev1.ConfigMapVolumeSource().WithName(ControlCAName(m)).WithOptional(true))).
 		WithTopologySpreadConstraints(spread(m)...)
 	for _, name := range s.ImagePullSecrets {
 		spec.WithImagePullSecrets(applycorev1.LocalObjectReference().WithName(name))
@@ -56,14 +64,16 @@ func container(m *v1alpha1.Memcache, s Settings) *applycorev1.ContainerApplyConf
 		WithName(ContainerName).
 		WithImage(s.CacheImage).
 		WithArgs(args(m)...).
-		WithEnv(applycorev1.EnvVar().WithName("POD_IPS").WithValueFrom(
-			applycorev1.EnvVarSource().WithFieldRef(applycorev1.ObjectFieldSelector().
-				WithAPIVersion("v1").WithFieldPath("status.podIPs")))).
+		WithEnv(ofItself("POD_IPS", "status.podIPs"), ofItself("POD_UID", "metadata.uid")).
+		WithVolumeMounts(applycorev1.VolumeMount().WithName(controlCAVolume).
+			WithMountPath(controlCAMount).WithReadOnly(true)).
 		WithPorts(
 			applycorev1.ContainerPort().WithName(portNameCache).
 				WithContainerPort(v1alpha1.PortCache).WithProtocol(corev1.ProtocolTCP),
 			applycorev1.ContainerPort().WithName(portNameMetrics).
-				WithContainerPort(v1alpha1.PortMetrics).WithProtocol(corev1.ProtocolTCP)).
+				WithContainerPort(v1alpha1.PortMetrics).WithProtocol(corev1.ProtocolTCP),
+			applycorev1.ContainerPort().WithName(portNameControl).
+				WithContainerPort(v1alpha1.PortControl).WithProtocol(corev1.ProtocolTCP)).
 		WithResources(applycorev1.ResourceRequirements().
 			WithRequests(corev1.ResourceList{corev1.ResourceCPU: cpuRequest(m), corev1.ResourceMemory: memory}).
 			WithLimits(corev1.ResourceList{corev1.ResourceMemory: memory})).
@@ -77,6 +87,12 @@ func container(m *v1alpha1.Memcache, s Settings) *applycorev1.ContainerApplyConf
 		c.WithImagePullPolicy(s.ImagePullPolicy)
 	}
 	return withProbes(m, c)
+}
+
+// ofItself tells a pod something about itself.
+func ofItself(name, field string) *applycorev1.EnvVarApplyConfiguration {
+	return applycorev1.EnvVar().WithName(name).WithValueFrom(applycorev1.EnvVarSource().WithFieldRef(
+		applycorev1.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath(field)))
 }
 
 // withProbes adds the probes. The startup probe asks every second, so that a
@@ -115,6 +131,7 @@ func args(m *v1alpha1.Memcache) []string {
 		"--max-item-size=" + strconv.FormatInt(MaxItemSize(m), 10),
 		"--max-connections=" + strconv.FormatInt(int64(MaxConnections(m)), 10),
 	}
+	out = append(out, "--control-ca="+controlCAMount+"/"+controlCAFile)
 	if names := adminCommands(m); len(names) > 0 {
 		out = append(out, "--admin-commands="+strings.Join(names, ","))
 	}

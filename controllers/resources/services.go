@@ -17,6 +17,7 @@ import (
 const (
 	portNameCache   = "memcache"
 	portNameMetrics = "metrics"
+	portNameControl = "control"
 	// appProtocol keeps meshes and gateways from guessing HTTP.
 	appProtocol = "tcp"
 )
@@ -62,6 +63,15 @@ func ServiceAccount(m *v1alpha1.Memcache) *applycorev1.ServiceAccountApplyConfig
 		WithLabels(Labels(m)).
 		WithOwnerReferences(Owner(m)).
 		WithAutomountServiceAccountToken(false)
+}
+
+// ControlCA returns the ConfigMap with the certificates by which the fleet's
+// pods know the operator.
+func ControlCA(m *v1alpha1.Memcache, bundle string) *applycorev1.ConfigMapApplyConfiguration {
+	return applycorev1.ConfigMap(ControlCAName(m), m.Namespace).
+		WithLabels(Labels(m)).
+		WithOwnerReferences(Owner(m)).
+		WithData(map[string]string{controlCAFile: bundle})
 }
 
 // PodDisruptionBudget lets one member be away at a time. It counts what is
