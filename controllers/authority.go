@@ -25,7 +25,6 @@ import (
 // +kubebuilder:rbac:groups="",namespace=memkeep-system,resources=secrets,resourceNames=memkeep-control-ca,verbs=get;update
 // Its public part, for the fleets' pods and for the outsiders.
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups="",namespace=memkeep-system-outsider,resources=configmaps,resourceNames=memkeep-ca,verbs=get;update
 
 const (
 	// authoritySecret is the Secret that holds the operator's CA.
@@ -169,8 +168,9 @@ func (a *authority) publish(ctx context.Context) error {
 			return nil
 		}
 	case err == nil && (len(bundle.Data) != 1 || bundle.Data[pki.KeyBundle] != wanted[pki.KeyBundle]):
+		before := bundle.DeepCopy()
 		bundle.Data, bundle.BinaryData = wanted, nil
-		err = a.client.Update(ctx, bundle, fieldOwner)
+		err = a.client.Patch(ctx, bundle, client.MergeFrom(before), fieldOwner)
 	}
 	if err != nil {
 		return fmt.Errorf("publish the CA in ConfigMap %s: %w", key, err)

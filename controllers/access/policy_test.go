@@ -26,7 +26,7 @@ func fleet(clients, metrics []v1alpha1.Peer) *v1alpha1.Memcache {
 // rendered returns the policy as the API server would read it.
 func rendered(t *testing.T, m *v1alpha1.Memcache) (*networkingv1.NetworkPolicy, string) {
 	t.Helper()
-	data, err := json.Marshal(Policy(m, "deny-uid"))
+	data, err := json.Marshal(Policy(m, "deny-uid", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,5 +233,26 @@ func TestWhomARenderedPolicyAdmits(t *testing.T) {
 		if got := PolicyAdmits(c.policy, c.port, c.namespace, c.pod); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+func TestTheOperatorReachesTheControlPortAndNothingElse(t *testing.T) {
+	m := fleet(nil, nil)
+	out := Policy(m, "deny-uid", "memkeep-system")
+	if len(out.Spec.Ingress) != 1 {
+		t.Fatalf("%d rules", len(out.Spec.Ingress))
+	}
+	data, err := json.Marshal(out.Spec.Ingress[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"ports":[{"protocol":"TCP","port":11213}],"from":[{` +
+		`"podSelector":{"matchLabels":{"memkeep.io/component":"operator"}},` +
+		`"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"memkeep-system"}}}]}`
+	if string(data) != want {
+		t.Fatalf("got  %s\nwant %s", data, want)
+	}
+	if without := Policy(m, "deny-uid", ""); len(without.Spec.Ingress) != 0 {
+		t.Fatal("without an operator somebody gets in")
 	}
 }

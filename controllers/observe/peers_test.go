@@ -132,7 +132,7 @@ func anyPod(t *rapid.T) access.Pod {
 func policyOf(t *rapid.T, clients []v1alpha1.Peer) *networkingv1.NetworkPolicy {
 	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions", Namespace: "caches"}}
 	m.Spec.Access.Clients = clients
-	data, err := json.Marshal(access.Policy(m, "deny"))
+	data, err := json.Marshal(access.Policy(m, "deny", ""))
 	if err != nil {
 		t.Fatal(err)
 	}

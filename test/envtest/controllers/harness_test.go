@@ -54,6 +54,8 @@ type stage struct {
 	caches peers.Phone
 	proof  *proof.Runner
 	stop   func()
+	// control has the operator keep a CA, in the stage's namespace, and dial pods.
+	control bool
 }
 
 func newStage(t *testing.T) *stage {
@@ -86,6 +88,11 @@ func (s *stage) operate(settings resources.Settings) {
 	}
 	r := controllers.NewReconciler(mgr, settings, []string{"memkeep-system", "memkeep-system-outsider"})
 	r.SkipNameValidation = true
+	if s.control {
+		if r.Control, err = controllers.NewControl(mgr, s.namespace, ""); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	if s.phone != nil {
 		s.proof = r.Prove(s.phone)
 		if err := mgr.Add(s.proof); err != nil {

@@ -149,7 +149,8 @@ func TestARuleThatAnotherManagerAppliesIsTakenBack(t *testing.T) {
 	s.wait("the rules are taken back", func() string {
 		policy := &networkingv1.NetworkPolicy{}
 		s.get(policy, "sessions")
-		if len(policy.Spec.Egress) > 0 || len(policy.Spec.Ingress) != 1 || len(policy.Spec.Ingress[0].From) != 1 {
+		if len(policy.Spec.Egress) > 0 || len(policy.Spec.Ingress) != 2 || len(policy.Spec.Ingress[0].From) != 1 ||
+			len(policy.Spec.Ingress[1].From) != 1 {
 			return "they are there"
 		}
 		return ""
