@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
@@ -33,11 +32,8 @@ func (s *stage) bundle(fleet string) string {
 	var found string
 	s.wait("the pods' CA is the operator's", func() string {
 		secret, public := &corev1.Secret{}, &corev1.ConfigMap{}
-		if err := kube.Get(s.t.Context(), s.key(caSecret), secret); err != nil {
-			return err.Error()
-		}
-		if err := kube.Get(s.t.Context(), s.key(fleet+"-control-ca"), public); err != nil {
-			return err.Error()
+		if !s.get(secret, caSecret) || !s.get(public, fleet+"-control-ca") {
+			return "one is absent"
 		}
 		if _, err := pki.Parse(secret.Data); err != nil {
 			s.t.Fatal(err)
@@ -88,8 +84,8 @@ func TestTheOperatorsCAIsMadeOnceAndTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wait("another CA", func() string {
-		if err := kube.Get(t.Context(), s.key(caSecret), secret); err != nil {
-			return err.Error()
+		if !s.get(secret, caSecret) {
+			return "it is absent"
 		}
 		return ""
 	})
@@ -110,8 +106,8 @@ func TestNoPodStartsWithAPlantedCA(t *testing.T) {
 	}
 	s.controlled()
 	s.wait("the CA is known", func() string {
-		if err := kube.Get(t.Context(), s.key(caSecret), &corev1.Secret{}); err != nil {
-			return err.Error()
+		if !s.get(&corev1.Secret{}, caSecret) {
+			return "it is absent"
 		}
 		return ""
 	})
@@ -145,8 +141,7 @@ func TestABrokenCAIsNotReplacedAndFleetsGoOn(t *testing.T) {
 	if string(broken.Data[pki.KeyKeys]) != "y" {
 		t.Fatal("a Secret that somebody may need was overwritten")
 	}
-	err := kube.Get(t.Context(), s.key("sessions-control-ca"), &corev1.ConfigMap{})
-	if !apierrors.IsNotFound(err) {
-		t.Fatalf("pods are told a CA that nobody has: %v", err)
+	if s.get(&corev1.ConfigMap{}, "sessions-control-ca") {
+		t.Fatal("pods are told a CA that nobody has")
 	}
 }
