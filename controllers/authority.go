@@ -63,18 +63,14 @@ func (a *authority) Start(ctx context.Context) error {
 		if err == nil {
 			err = a.publish(ctx)
 		}
-		switch {
-		case err == nil:
-			told = ""
-		case ctx.Err() != nil:
-			return nil
-		default:
-			wait = authorityRetry
-			if why := err.Error(); why != told {
-				told = why
-				log.Error(err, "The CA of the control ports is not kept; fleets go on as they are")
-			}
+		why := ""
+		if err != nil {
+			wait, why = authorityRetry, err.Error()
 		}
+		if why != "" && why != told && ctx.Err() == nil {
+			log.Error(err, "The CA of the control ports is not kept; fleets go on as they are")
+		}
+		told = why
 		select {
 		case <-ctx.Done():
 			return nil

@@ -63,7 +63,8 @@ func TestAFleetHasExactlyItsChildren(t *testing.T) {
 	}
 	for _, p := range pods {
 		// One volume, the CA, without which a pod starts as well.
-		if v := p.Spec.Volumes; len(v) != 1 || v[0].ConfigMap == nil || !*v[0].ConfigMap.Optional || p.Spec.Containers[0].Image != image {
+		v := p.Spec.Volumes
+		if len(v) != 1 || v[0].ConfigMap == nil || !*v[0].ConfigMap.Optional || p.Spec.Containers[0].Image != image {
 			t.Errorf("pod %s has volumes %v, image %s", p.Name, p.Spec.Volumes, p.Spec.Containers[0].Image)
 		}
 	}
