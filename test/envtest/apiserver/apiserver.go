@@ -44,6 +44,8 @@ func start(definitions, more []string) (*Server, error) {
 		CRDDirectoryPaths:     definitions,
 		ErrorIfCRDPathMissing: true,
 	}
+	// With the 254 addresses that it has otherwise, a 254th fleet waits for its Service for ever.
+	env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	config, err := env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("start API server: %w", err)
