@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/memkeep/memkeep/test/attack"
@@ -33,7 +34,8 @@ func run(results, document string, check bool) error {
 	if err != nil {
 		return err
 	}
-	now, err := os.ReadFile(document)
+	// The document is whichever the caller names.
+	now, err := os.ReadFile(filepath.Clean(document))
 	if err != nil {
 		return err
 	}

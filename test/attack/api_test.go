@@ -104,8 +104,11 @@ func executed(t *testing.T, name string, in harness.Pod, commands ...[]string) f
 }
 
 func proxyAttempts() []attempt {
-	const podsProxy, servicesProxy, nodesProxy = "a user who may only use pods/proxy", "a user who may only use services/proxy",
-		"a user who may only use nodes/proxy"
+	const (
+		podsProxy     = "a user who may only use pods/proxy"
+		servicesProxy = "a user who may only use services/proxy"
+		nodesProxy    = "a user who may only use nodes/proxy"
+	)
 	why := "no policy stops the API server, but what begins as HTTP is closed before a body is read"
 	return []attempt{
 		{
@@ -183,7 +186,8 @@ func proxied(t *testing.T, as *harness.Cluster, path string) finding {
 		return finding{ReadIt, saw}
 	case err == nil:
 		return finding{GotNothing, saw}
-	case strings.Contains(saw, "EOF"), strings.Contains(saw, "reset"), strings.Contains(saw, "use of closed network connection"):
+	case strings.Contains(saw, "EOF"), strings.Contains(saw, "reset"),
+		strings.Contains(saw, "use of closed network connection"):
 		return finding{ClosedByEngine, saw}
 	case strings.Contains(saw, "timeout"), strings.Contains(saw, "timed out"):
 		return finding{RefusedByNetwork, saw}
@@ -284,7 +288,8 @@ func debugged(t *testing.T, name string, pod *corev1.Pod, target string, args ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, err := as.Kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: name}).DoRaw(t.Context())
+	said, err := as.Kube.CoreV1().Pods(pod.Namespace).
+		GetLogs(pod.Name, &corev1.PodLogOptions{Container: name}).DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

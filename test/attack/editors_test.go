@@ -28,7 +28,9 @@ func editorAttempts() []attempt {
 	return []attempt{
 		{
 			who: who, way: "name its own namespace as a client",
-			want: ReadIt, why: "whoever may edit a Memcache says who gets in, unless the installation asks for the verb `grant` (`config/admission/access`)",
+			want: ReadIt,
+			why: "whoever may edit a Memcache says who gets in, unless the installation asks for the verb " +
+				"`grant` (`config/admission/access`)",
 			try: func(t *testing.T, want Outcome) finding {
 				as := user(t, "editor", g.key.Namespace, may("memkeep.io", "memcaches", "patch"))
 				g.putBack(t)
@@ -106,7 +108,8 @@ func (g *ground) audited(t *testing.T, limit time.Duration) string {
 func namespaceAttempts() []attempt {
 	const who = "a user who may only label namespaces"
 	g := labelsGround
-	label := func(name, resource, verb string, send func(*testing.T, *harness.Cluster, *corev1.Namespace, []byte) error) func(*testing.T, Outcome) finding {
+	type sender func(*testing.T, *harness.Cluster, *corev1.Namespace, []byte) error
+	label := func(name, resource, verb string, send sender) func(*testing.T, Outcome) finding {
 		return func(t *testing.T, want Outcome) finding {
 			namespace := "attack-" + name
 			if err := cluster.MakeNamespace(t.Context(), namespace, map[string]string{ours: "true"}); err != nil {
@@ -138,7 +141,7 @@ func namespaceAttempts() []attempt {
 		_, err := as.Kube.CoreV1().Namespaces().Finalize(t.Context(), now, metav1.UpdateOptions{})
 		return err
 	}
-	patch := func(sub string) func(*testing.T, *harness.Cluster, *corev1.Namespace, []byte) error {
+	patch := func(sub string) sender {
 		return func(t *testing.T, as *harness.Cluster, ns *corev1.Namespace, patch []byte) error {
 			raw := client.RawPatch(types.MergePatchType, patch)
 			if sub != "" {

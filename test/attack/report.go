@@ -74,7 +74,7 @@ func (r *Report) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	if err := os.WriteFile(path, append(data, '\n'), 0o600); err != nil {
@@ -133,7 +133,7 @@ func (r *Report) Markdown() string {
 		return out.String()
 	}
 	out.WriteString("\nThat these attempts can succeed, and that the test sees it, is part of the same run: " +
-		"a protection is taken away or added, and the attempt is made again.\n\n" +
+		"a protection is taken away\nor added, and the attempt is made again.\n\n" +
 		"| where | who | tries to | outcome |\n|---|---|---|---|\n")
 	changed := ""
 	for _, m := range r.Mutations {

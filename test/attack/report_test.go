@@ -61,7 +61,8 @@ func TestMarkdownIsWhatTheResultsSay(t *testing.T) {
 |  | dial a\|b | got nothing | nobody listens |  |
 | the node | dial | **READ IT** | it is the node | nothing |
 
-That these attempts can succeed, and that the test sees it, is part of the same run: a protection is taken away or added, and the attempt is made again.
+That these attempts can succeed, and that the test sees it, is part of the same run: a protection is taken away
+or added, and the attempt is made again.
 
 | where | who | tries to | outcome |
 |---|---|---|---|

@@ -43,7 +43,9 @@ func (g *ground) kubernetesOwn() map[string]string {
 func serviceAttempts() []attempt {
 	g := servicesGround
 	labels := g.fleetLabels()
-	exposed := func(name string, selector func() map[string]string, change func(*corev1.Service)) func(*testing.T, Outcome) finding {
+	exposed := func(
+		name string, selector func() map[string]string, change func(*corev1.Service),
+	) func(*testing.T, Outcome) finding {
 		return func(t *testing.T, want Outcome) finding {
 			service := serviceOf(g.key.Namespace, name, corev1.ServiceTypeNodePort, selector())
 			change(service)
@@ -78,8 +80,10 @@ func serviceAttempts() []attempt {
 		},
 		{
 			who: onlyServices, way: "lead a node's port to one member by labels that Kubernetes adds",
-			want: RefusedByAdmission, why: "the same beside a fleet, for labels that are nobody's (`memkeep-fleet-namespaces`)", report: named("open-by-index"),
-			try: exposed("open-by-index", g.kubernetesOwn, func(*corev1.Service) {}),
+			want:   RefusedByAdmission,
+			why:    "the same beside a fleet, for labels that are nobody's (`memkeep-fleet-namespaces`)",
+			report: named("open-by-index"),
+			try:    exposed("open-by-index", g.kubernetesOwn, func(*corev1.Service) {}),
 		},
 		{
 			who: onlyServices, way: "lead an address within the cluster to the fleet (ClusterIP)",
@@ -88,7 +92,9 @@ func serviceAttempts() []attempt {
 		},
 		{
 			who: onlyServices, way: "take a member's address for a Service of its own (CVE-2020-8554)",
-			want: ReadIt, why: "Kubernetes lets a Service claim any address in externalIPs: what clients on other nodes store goes to the attacker",
+			want: ReadIt,
+			why: "Kubernetes lets a Service claim any address in externalIPs: what clients on other nodes store " +
+				"goes to the attacker",
 			report: func(t *testing.T, limit time.Duration) string {
 				return thiefGround.widened(t, limit, "Service", "thief")
 			},

@@ -81,7 +81,9 @@ func sliceAttempts() []attempt {
 		},
 		{
 			who: both, way: "lead a node's port to the members (no selector)",
-			want: RefusedByNetwork, why: "no selector tells admission where it leads, but this plugin tells what arrives under the node's address from the node; others do not",
+			want: RefusedByNetwork,
+			why: "no selector tells admission where it leads, but this plugin tells what arrives under the " +
+				"node's address from the node; others do not",
 			report: named("slice-nodeport"),
 			try: func(t *testing.T, want Outcome) finding {
 				return g.bySlice(t, want, "slice-nodeport", corev1.ServiceTypeNodePort)
@@ -147,7 +149,8 @@ func policyAttempts() []attempt {
 	g := policiesGround
 	return []attempt{{
 		who: onlyPolicies, way: "add a policy that admits everybody to the fleet's pods",
-		want: ReadIt, why: "policies add up, and Kubernetes knows no policy that forbids: give that right as carefully as the data",
+		want: ReadIt,
+		why:  "policies add up, and Kubernetes knows no policy that forbids: give that right as carefully as the data",
 		report: func(t *testing.T, limit time.Duration) string {
 			return g.widened(t, limit, "NetworkPolicy", "everybody")
 		},

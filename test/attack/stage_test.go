@@ -144,7 +144,8 @@ func stage(ctx context.Context) error {
 // The policy that it asks looks at the Memcaches of a namespace, and is the last to
 // be ready: the API server takes up to half a minute to know a kind that is new.
 func guarded(ctx context.Context, want bool) error {
-	service := serviceOf(servicesGround.key.Namespace, "guarded", corev1.ServiceTypeNodePort, servicesGround.kubernetesOwn())
+	g := servicesGround
+	service := serviceOf(g.key.Namespace, "guarded", corev1.ServiceTypeNodePort, g.kubernetesOwn())
 	_, err := cluster.Eventually(ctx, "the admission guard", time.Minute, func(ctx context.Context) error {
 		err := cluster.Create(ctx, service.DeepCopy(), client.DryRunAll)
 		if refused := err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy"); refused != want {

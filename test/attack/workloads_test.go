@@ -159,7 +159,8 @@ func barePodAttempts() []attempt {
 	return []attempt{
 		{
 			who: who, way: "be selected by the ring's Service, with the fleet's labels",
-			want: RefusedByAdmission, why: "a pod with the fleet's labels is the StatefulSet controller's to make (`memkeep-pods`)",
+			want: RefusedByAdmission,
+			why:  "a pod with the fleet's labels is the StatefulSet controller's to make (`memkeep-pods`)",
 			try: func(t *testing.T, want Outcome) finding {
 				pod := podOf(g.key.Namespace, "impostor", g.fleetLabels(), "serve", ":11211")
 				pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "memcache", ContainerPort: cachePort}}
@@ -171,7 +172,8 @@ func barePodAttempts() []attempt {
 		},
 		{
 			who: who, way: "be adopted by the fleet's StatefulSet, with the next member's name and its labels",
-			want: RefusedByAdmission, why: "without the fleet's labels nothing is adopted, and with them nothing is made (`memkeep-pods`)",
+			want: RefusedByAdmission,
+			why:  "without the fleet's labels nothing is adopted, and with them nothing is made (`memkeep-pods`)",
 			try: func(t *testing.T, _ Outcome) finding {
 				pod := podOf(g.key.Namespace, fmt.Sprintf("%s-%d", g.key.Name, len(g.pods)), g.fleetLabels(), "serve", ":11211")
 				if f := create(t, user(t, "adoptee", g.key.Namespace, pods), pod); f != nil {

@@ -69,13 +69,13 @@ func (w *world) measure(ctx context.Context, n int) (row, error) {
 		return r, err
 	}
 	r.creation = between(before, grown)
-	fmt.Fprintf(os.Stderr, "%d fleets ready after %.0f s; at rest for %s\n", n, r.creation.took.Seconds(), w.options.rest)
+	fmt.Fprintf(os.Stderr, "%d fleets ready after %.0f s; at rest for %s\n", n, r.creation.took.Seconds(), w.rest)
 	time.Sleep(w.settle)
 	begin, err := w.sample(ctx)
 	if err != nil {
 		return r, err
 	}
-	time.Sleep(w.options.rest)
+	time.Sleep(w.rest)
 	end, err := w.sample(ctx)
 	if err != nil {
 		return r, err

@@ -191,12 +191,16 @@ func (w *world) startManager(ctx context.Context, kubeconfig string) error {
 		return err
 	}
 	return w.wait(ctx, "the operator's metrics", time.Minute, func(ctx context.Context) (string, error) {
-		_, err := w.requests(ctx)
-		if err != nil {
-			return err.Error(), nil
-		}
-		return "", nil
+		return w.silent(ctx), nil
 	})
+}
+
+// silent says why the operator's metrics cannot be read yet; empty once they can.
+func (w *world) silent(ctx context.Context) string {
+	if _, err := w.requests(ctx); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // ended is closed when one of the helpers has ended.
