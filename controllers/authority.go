@@ -79,6 +79,10 @@ func (a *authority) Start(ctx context.Context) error {
 	}
 }
 
+// unwatched keeps the client from watching Secrets, which it may not, to see
+// what it has written.
+const unwatched = client.DisableReadYourWritesConsistency
+
 // keep reads the CA, makes it where it is absent and renews it where it is due.
 // Where another replica was faster, its CA is taken.
 func (a *authority) keep(ctx context.Context) error {
@@ -106,7 +110,7 @@ func (a *authority) keep(ctx context.Context) error {
 		if secret.Data, err = next.Data(); err != nil {
 			return fmt.Errorf("encode the CA: %w", err)
 		}
-		if err := a.client.Update(ctx, secret, fieldOwner); err != nil {
+		if err := a.client.Update(ctx, secret, fieldOwner, unwatched); err != nil {
 			return fmt.Errorf("update Secret %s: %w", key, err)
 		}
 		current = next
@@ -136,7 +140,7 @@ func (a *authority) create(ctx context.Context) error {
 		},
 		Type: corev1.SecretTypeOpaque, Data: data,
 	}
-	if err := a.client.Create(ctx, secret, fieldOwner); err != nil {
+	if err := a.client.Create(ctx, secret, fieldOwner, unwatched); err != nil {
 		return fmt.Errorf("create Secret %s: %w", authoritySecret, err)
 	}
 	return nil
