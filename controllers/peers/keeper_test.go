@@ -129,10 +129,10 @@ func TestAFloodOfStrangersAsksTheAPIServerLittle(t *testing.T) {
 	s.observe(nil, "a")
 	eventually(t, "the member has a list", func() bool { return m.PeersState().Revision > 0 })
 	began := time.Now()
-	for i := range 100 {
+	for i := range 150 {
 		dial(t, m, fmt.Sprintf("127.0.9.%d", i+1))
-		time.Sleep(10 * time.Millisecond)
 	}
+	time.Sleep(time.Second)
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()
 	n := 0

@@ -218,7 +218,7 @@ func (s *stage) serve(uid types.UID, verified bool) *member1 {
 		s.t.Fatal(err)
 	}
 	srv, err := server.New(server.Config{
-		Engine: e, MaxItemSize: 1 << 20, MaxConnections: 100, Version: "1.6.45", VerifiedPeers: verified,
+		Engine: e, MaxItemSize: 1 << 20, MaxConnections: 2000, Version: "1.6.45", VerifiedPeers: verified,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
