@@ -53,24 +53,21 @@ func serviceAttempts() []attempt {
 		}
 	}
 	fleet := func() map[string]string { return labels }
-	named := func(name string) func(*testing.T, time.Duration) string {
-		return func(t *testing.T, limit time.Duration) string { return g.widened(t, limit, "Service", name) }
-	}
 	const guarded = "a selector that can pick the fleet's pods may not lead in from outside (`memkeep-exposed-services`)"
 	return []attempt{
 		{
 			who: onlyServices, way: "lead a node's port to the fleet by its labels (NodePort)",
-			want: RefusedByAdmission, why: guarded, report: named("open-nodeport"),
+			want: RefusedByAdmission, why: guarded,
 			try: exposed("open-nodeport", fleet, func(*corev1.Service) {}),
 		},
 		{
 			who: onlyServices, way: "lead a load balancer to the fleet (LoadBalancer)",
-			want: RefusedByAdmission, why: guarded, report: named("open-balancer"),
+			want: RefusedByAdmission, why: guarded,
 			try: exposed("open-balancer", fleet, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer }),
 		},
 		{
 			who: onlyServices, way: "lead an external address to the fleet (externalIPs)",
-			want: RefusedByAdmission, why: guarded, report: named("open-external"),
+			want: RefusedByAdmission, why: guarded,
 			try: exposed("open-external", fleet, func(s *corev1.Service) {
 				s.Spec.Type = corev1.ServiceTypeClusterIP
 				for _, address := range players.addresses {
@@ -80,10 +77,9 @@ func serviceAttempts() []attempt {
 		},
 		{
 			who: onlyServices, way: "lead a node's port to one member by labels that Kubernetes adds",
-			want:   RefusedByAdmission,
-			why:    "the same beside a fleet, for labels that are nobody's (`memkeep-fleet-namespaces`)",
-			report: named("open-by-index"),
-			try:    exposed("open-by-index", g.kubernetesOwn, func(*corev1.Service) {}),
+			want: RefusedByAdmission,
+			why:  "the same beside a fleet, for labels that are nobody's (`memkeep-fleet-namespaces`)",
+			try:  exposed("open-by-index", g.kubernetesOwn, func(*corev1.Service) {}),
 		},
 		{
 			who: onlyServices, way: "lead an address within the cluster to the fleet (ClusterIP)",

@@ -50,7 +50,7 @@ func sliceAttempts() []attempt {
 	return []attempt{
 		{
 			who: onlySlices, way: "add an address to the ring's Service, to receive what clients store",
-			want: ReadIt, why: why, report: named("ring-hijack"),
+			want: ReadIt, why: why, reported: widenedBySlice, report: named("ring-hijack"),
 			try: func(t *testing.T, want Outcome) finding {
 				as := user(t, "ring-hijack", g.key.Namespace, may("discovery.k8s.io", "endpointslices", "create"))
 				hijack := slice(g.key.Namespace, "ring-hijack", g.key.Name, players.trap.Status.PodIP)
@@ -62,7 +62,7 @@ func sliceAttempts() []attempt {
 		},
 		{
 			who: onlySlices, way: "add an address to the ready Service, to receive what clients store",
-			want: ReadIt, why: why, report: named("ready-hijack"),
+			want: ReadIt, why: why, reported: widenedBySlice, report: named("ready-hijack"),
 			try: func(t *testing.T, want Outcome) finding {
 				as := user(t, "ready-hijack", g.key.Namespace, may("discovery.k8s.io", "endpointslices", "create"))
 				hijack := slice(g.key.Namespace, "ready-hijack", g.key.Name+"-ready", players.trap.Status.PodIP)
@@ -84,7 +84,7 @@ func sliceAttempts() []attempt {
 			want: RefusedByNetwork,
 			why: "no selector tells admission where it leads, but this plugin tells what arrives under the " +
 				"node's address from the node; others do not",
-			report: named("slice-nodeport"),
+			reported: widenedElsewhere, report: g.widenedFromElsewhere,
 			try: func(t *testing.T, want Outcome) finding {
 				return g.bySlice(t, want, "slice-nodeport", corev1.ServiceTypeNodePort)
 			},

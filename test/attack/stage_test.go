@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -137,6 +138,11 @@ func stage(ctx context.Context) error {
 			return err
 		}
 	}
+	mc := &memkeepv1alpha1.Memcache{}
+	if err := cluster.Get(ctx, mainGround.key, mc); err != nil {
+		return err
+	}
+	widenedIsJudged = meta.FindStatusCondition(mc.Status.Conditions, memkeepv1alpha1.ConditionAccessWidened) != nil
 	return guarded(ctx, true)
 }
 
