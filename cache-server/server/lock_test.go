@@ -183,6 +183,7 @@ func TestWhoLosesItsPlaceIsClosed(t *testing.T) {
 			time.Sleep(50 * time.Millisecond) // so that each is where it will wait
 
 			c.shut(t, f)
+			began := time.Now()
 			expectClosed(t, idle)
 			expectClosed(t, half)
 			expectClosed(t, value)
@@ -192,6 +193,9 @@ func TestWhoLosesItsPlaceIsClosed(t *testing.T) {
 				}
 			}
 			<-stop
+			if d := time.Since(began); d > 5*time.Second {
+				t.Errorf("it took %s", d)
+			}
 			if c.reason == reasonPeerRemoved {
 				send(t, stays, "version\r\n", versionReply)
 			} else {

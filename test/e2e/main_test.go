@@ -43,6 +43,7 @@ var fleets = []client.ObjectKey{
 	{Namespace: "e2e-access", Name: "picky"},
 	{Namespace: "e2e-access", Name: "nobody"},
 	{Namespace: "e2e-label", Name: "sessions"},
+	{Namespace: "e2e-verified", Name: "sessions"},
 	{Namespace: "e2e-mutant", Name: "sessions"},
 	{Namespace: "e2e-rebirth", Name: "sessions"},
 	{Namespace: "e2e-drain", Name: "sessions"},

@@ -43,6 +43,8 @@ func TestPromises(t *testing.T) {
 	sideBySide(t,
 		row{"only who is named gets in", access},
 		row{"labels let in and shut out", labelsLetInAndShutOut},
+		row{"with verified peers the client pods are served and nobody else", verifiedPeers},
+		row{"in mode Audit strangers are served and counted", audit},
 		row{"the checks can fail", theChecksCanFail},
 		row{"a widened policy is taken back", aWidenedPolicyIsTakenBack},
 		row{"a deleted pod comes back", aDeletedPodComesBack},
