@@ -49,6 +49,8 @@ var fleets = []client.ObjectKey{
 	{Namespace: "e2e-drain", Name: "sessions"},
 	{Namespace: "e2e-upgrade", Name: "sessions"},
 	{Namespace: "e2e-clash", Name: "sessions"},
+	{Namespace: "e2e-control", Name: "sessions"},
+	{Namespace: "e2e-control-back", Name: "sessions"},
 }
 
 // cast is who dials in the tests.

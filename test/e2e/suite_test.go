@@ -48,6 +48,7 @@ func TestPromises(t *testing.T) {
 		row{"the checks can fail", theChecksCanFail},
 		row{"a widened policy is taken back", aWidenedPolicyIsTakenBack},
 		row{"a deleted pod comes back", aDeletedPodComesBack},
+		row{"the operator alone reaches control ports", controlPorts},
 		row{"the scale subresource scales", scale},
 		row{"an autoscaler scales", autoscaler},
 		row{"a quota's refusal is told", quotaIsTold},
@@ -62,6 +63,7 @@ func TestPromises(t *testing.T) {
 func TestOperator(t *testing.T) {
 	serial(t,
 		row{"killed in the middle of its work it catches up", killedInTheMiddle},
+		row{"restarted, it speaks to every member again", controlComesBack},
 		row{"restarted or upgraded it leaves pods alone until asked", leavesPodsAlone},
 		row{"its metrics ask who reads them, and in a quiet minute it writes nothing", quietMinute},
 	)
