@@ -36,7 +36,7 @@ func startControlled(t *testing.T, path string) *child {
 // openly returns a path for a CA that the pod's user may read.
 func openly(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "memkeep-ca-")
+	dir, err := os.MkdirTemp("/tmp", "memkeep-ca-") //nolint:usetesting // no other user may look into t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,9 +50,8 @@ func openly(t *testing.T) string {
 // over returns an HTTP client for one connection that is there.
 func over(t *testing.T, conn net.Conn) *http.Client {
 	t.Helper()
-	transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-		return conn, nil
-	}}
+	there := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: there}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 5 * time.Second}
 }
@@ -133,8 +132,8 @@ func TestAFleetServesWithoutItsOperatorAndLetsItInOnceItIsKnown(t *testing.T) {
 			t.Fatal("somebody without certificate is answered")
 		}
 		c := secured(t, "10.211.0.2", "10.211.0.1:11213", operator.EnrolmentConfig("uid-1"))
-		if code := ask(t, c, http.MethodPut, controlapi.PathDesired,
-			`{"membership":{"version":3,"nodes":[{"host":"a-0.a.n.svc","address":"10.211.0.1","port":11211}]}}`, nil); code != 200 {
+		members := `{"membership":{"version":3,"nodes":[{"host":"a-0.a.n.svc","address":"10.211.0.1","port":11211}]}}`
+		if code := ask(t, c, http.MethodPut, controlapi.PathDesired, members, nil); code != http.StatusOK {
 			t.Fatalf("status %d", code)
 		}
 		exchange(t, conn, "config get cluster\r\n", "CONFIG cluster 0 31\r\n3\na-0.a.n.svc|10.211.0.1|11211\n\r\nEND\r\n")
