@@ -66,6 +66,16 @@ func secured(t *testing.T, from, to string, c *tls.Config) *http.Client {
 	return over(t, conn)
 }
 
+// soon waits until ok holds.
+func soon(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within ten seconds: %s", what)
+		}
+	}
+}
+
 func ask(t *testing.T, c *http.Client, method, path, body string, out any) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "https://pod"+path, strings.NewReader(body))
@@ -104,9 +114,7 @@ func TestAFleetServesWithoutItsOperatorAndLetsItInOnceItIsKnown(t *testing.T) {
 			_ = c.Close()
 			t.Fatal("the control port is open though nobody is trusted")
 		}
-		if !strings.Contains(p.Stderr(), "Control port shut") {
-			t.Fatalf("the log does not say so: %s", p.Stderr())
-		}
+		soon(t, "the log says so", func() bool { return strings.Contains(p.Stderr(), "Control port shut") })
 		if err := os.WriteFile(path, []byte(authority.Bundle()), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -145,11 +153,11 @@ func TestAFleetServesWithoutItsOperatorAndLetsItInOnceItIsKnown(t *testing.T) {
 		if _, err := io.ReadAll(conn); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond)
-		var s controlapi.State
-		if ask(t, c, http.MethodGet, controlapi.PathState, "", &s); !s.Draining || s.Listeners[0].Accepting {
-			t.Fatalf("drained, it says %+v", s)
-		}
+		soon(t, "it says that it is drained", func() bool {
+			var s controlapi.State
+			ask(t, c, http.MethodGet, controlapi.PathState, "", &s)
+			return s.Draining && !s.Listeners[0].Accepting
+		})
 		if c, err := net.Dial("tcp", "10.211.0.1:11211"); err == nil {
 			_ = c.Close()
 			t.Fatal("drained, it accepts")
