@@ -102,6 +102,10 @@ func (d *Dialler) Dial(ctx context.Context, t controlapi.Target) controlapi.Resu
 	dialer := net.Dialer{KeepAlive: -1, FallbackDelay: -1}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, t.Network, address.String())
+	if t.Network == "tcp" && errors.Is(err, syscall.ECONNRESET) {
+		// Who refuses a SYN is reported as ECONNREFUSED (tcp_reset in Linux): this one has accepted, and reset at once.
+		return result(start, controlapi.Connected, nil)
+	}
 	if err != nil {
 		return result(start, classify(ctx, err), err)
 	}
@@ -183,7 +187,7 @@ func classify(ctx context.Context, err error) controlapi.Outcome {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return controlapi.Failed
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET),
+	case errors.Is(err, syscall.ECONNREFUSED),
 		// A filter in the dialler's own network forbids it.
 		errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return controlapi.Refused

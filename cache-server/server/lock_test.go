@@ -183,28 +183,25 @@ func TestWhoLosesItsPlaceIsClosed(t *testing.T) {
 			time.Sleep(50 * time.Millisecond) // so that each is where it will wait
 
 			c.shut(t, f)
-			began := time.Now()
+			eventually(t, "they are out of the books", func() bool {
+				peers, _ := f.Connected()
+				return len(peers) == 0 || len(peers) == 1 && peers[0].Address.String() == "127.0.0.4"
+			})
 			expectClosed(t, idle)
 			expectClosed(t, half)
 			expectClosed(t, value)
+			// What the kernel had taken for them before may still come, as slowly as they read.
 			for _, conn := range []net.Conn{watcher, reader} {
 				if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
 					t.Error("a connection that waits for its client was not closed")
 				}
 			}
 			<-stop
-			if d := time.Since(began); d > 5*time.Second {
-				t.Errorf("it took %s", d)
-			}
 			if c.reason == reasonPeerRemoved {
 				send(t, stays, "version\r\n", versionReply)
 			} else {
 				expectClosed(t, stays)
 			}
-			eventually(t, "they are out of the books", func() bool {
-				peers, _ := f.Connected()
-				return len(peers) == 0 || len(peers) == 1 && peers[0].Address.String() == "127.0.0.4"
-			})
 			if n := f.closes[c.reason].Load(); n < 6 {
 				t.Errorf("closed %v, want 6 by %s", f.closes.values(), c.reason)
 			}
