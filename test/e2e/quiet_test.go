@@ -43,7 +43,9 @@ func quietMinute(t *testing.T) {
 	t.Helper()
 	namespace(t, quietNS)
 	for i := range 3 {
-		create(t, harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2))
+		fleet := harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2)
+		create(t, fleet)
+		ready(t, client.ObjectKeyFromObject(fleet))
 	}
 	token := metricsAsk(t)
 	time.Sleep(settleTime)
