@@ -43,9 +43,7 @@ func quietMinute(t *testing.T) {
 	t.Helper()
 	namespace(t, quietNS)
 	for i := range 3 {
-		fleet := harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2)
-		create(t, fleet)
-		ready(t, client.ObjectKeyFromObject(fleet))
+		create(t, harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2))
 	}
 	token := metricsAsk(t)
 	time.Sleep(settleTime)
