@@ -157,6 +157,8 @@ func (a *authority) publish(ctx context.Context) error {
 	bundle := &corev1.ConfigMap{}
 	err := a.reader.Get(ctx, key, bundle)
 	switch {
+	case apierrors.IsNotFound(err) && !a.outsidersNamespace(ctx):
+		return nil
 	case apierrors.IsNotFound(err):
 		bundle = &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{
@@ -164,9 +166,6 @@ func (a *authority) publish(ctx context.Context) error {
 			}}, Data: wanted,
 		}
 		err = a.client.Create(ctx, bundle, fieldOwner)
-		if apierrors.IsNotFound(err) { // the namespace
-			return nil
-		}
 	case err == nil && (len(bundle.Data) != 1 || bundle.Data[pki.KeyBundle] != wanted[pki.KeyBundle]):
 		before := bundle.DeepCopy()
 		bundle.Data, bundle.BinaryData = wanted, nil
@@ -176,4 +175,12 @@ func (a *authority) publish(ctx context.Context) error {
 		return fmt.Errorf("publish the CA in ConfigMap %s: %w", key, err)
 	}
 	return nil
+}
+
+// outsidersNamespace tells whether the outsiders' namespace is there. It is
+// listed, because the operator may do that with namespaces and no more.
+func (a *authority) outsidersNamespace(ctx context.Context) bool {
+	found := &corev1.NamespaceList{}
+	err := a.reader.List(ctx, found, client.MatchingFields{"metadata.name": a.outsiders})
+	return err == nil && len(found.Items) > 0
 }
