@@ -106,6 +106,11 @@ func TestEvictionsComeEvenly(t *testing.T) {
 			for range 3 * budget / (row.size + 40) {
 				set()
 			}
+			// What the keeper takes from an index and gives back is memory that writes need not make.
+			e.keeper.stop()
+			for range budget / (row.size + 40) / 4 {
+				set()
+			}
 			const looked = 2000
 			none, most := 0, uint64(0)
 			for range looked {
@@ -116,8 +121,7 @@ func TestEvictionsComeEvenly(t *testing.T) {
 				}
 			}
 			t.Logf("of %d writes %d evict nothing, and one %d items at most", looked, none, most)
-			// Where places fill unevenly, some writes evict two in advance, and the next one none.
-			if none > looked/2 || most > row.most {
+			if none > looked/20 || most > row.most {
 				t.Errorf("of %d writes %d evict nothing, and one %d items", looked, none, most)
 			}
 		})

@@ -206,9 +206,9 @@ func hardened(namespace *corev1.Namespace, pods []corev1.Pod) error {
 			return fmt.Errorf("%s has a token", pods[i].Name)
 		}
 		for _, volume := range spec.Volumes {
-			// The public certificate by which pods know the operator.
-			if volume.ConfigMap == nil {
-				return fmt.Errorf("%s mounts %s, which is no ConfigMap", pods[i].Name, volume.Name)
+			// The public certificate by which a pod knows the operator.
+			if c := volume.ConfigMap; c == nil || c.Name != pods[i].Labels[memkeepv1alpha1.LabelName]+"-control-ca" {
+				return fmt.Errorf("%s mounts %s, which is not the operator's public certificate", pods[i].Name, volume.Name)
 			}
 		}
 		for _, container := range spec.Containers {
