@@ -43,7 +43,6 @@ var fleets = []client.ObjectKey{
 	{Namespace: "e2e-access", Name: "picky"},
 	{Namespace: "e2e-access", Name: "nobody"},
 	{Namespace: "e2e-label", Name: "sessions"},
-	{Namespace: "e2e-verified", Name: "sessions"},
 	{Namespace: "e2e-mutant", Name: "sessions"},
 	{Namespace: "e2e-rebirth", Name: "sessions"},
 	{Namespace: "e2e-drain", Name: "sessions"},
@@ -51,6 +50,7 @@ var fleets = []client.ObjectKey{
 	{Namespace: "e2e-clash", Name: "sessions"},
 	{Namespace: "e2e-control", Name: "sessions"},
 	{Namespace: "e2e-control-back", Name: "sessions"},
+	{Namespace: "e2e-verified", Name: "sessions"},
 }
 
 // cast is who dials in the tests.
