@@ -94,6 +94,9 @@ func Setup(mgr ctrl.Manager, settings resources.Settings, own []string) error {
 		if err := r.listenTo(mgr, r.Control.Pool); err != nil {
 			return err
 		}
+		if err := r.proveBy(mgr, outsiders); err != nil {
+			return err
+		}
 	}
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err

@@ -45,6 +45,10 @@ patches:
             env:
             - name: CACHE_IMAGE
               value: $cache
+- target: {kind: DaemonSet, name: memkeep-(outsider|decoy)}
+  patch: |-
+    - {op: test, path: /spec/template/spec/containers/0/name, value: prober}
+    - {op: replace, path: /spec/template/spec/containers/0/image, value: "$manager"}
 - target: {kind: ValidatingAdmissionPolicy, name: memkeep-operator-workloads}
   patch: |-
     - {op: test, path: /spec/variables/0/name, value: images}
@@ -56,4 +60,8 @@ for wanted in "image: $manager" "value: $cache" "expression: '[''$repository'']'
   echo "install-yaml: config/default has no place for '$wanted'" >&2
   exit 1
 done
+if [ "$(grep -cF "image: $manager" dist/install.yaml.new)" != 3 ]; then
+  echo "install-yaml: the manager's image belongs to one Deployment and two DaemonSets" >&2
+  exit 1
+fi
 mv dist/install.yaml.new dist/install.yaml

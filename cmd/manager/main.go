@@ -112,6 +112,7 @@ func synced(c cache.Cache) healthz.Checker {
 
 func managerOptions(o *options) ctrl.Options {
 	out := controllers.Options(o.watchNamespaces)
+	controllers.WatchOutsiders(&out, o.outsiders())
 	out.HealthProbeBindAddress = o.healthAddress
 	out.GracefulShutdownTimeout = new(shutdownTimeout)
 	out.LeaderElection = o.leaderElect

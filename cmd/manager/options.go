@@ -203,7 +203,16 @@ func (o *options) ownNamespaces() []string {
 	if o.namespace == "" {
 		return nil
 	}
-	return []string{o.namespace, o.namespace + "-outsider"}
+	return []string{o.namespace, o.outsiders()}
+}
+
+// outsiders returns the namespace of the probers; empty where the operator does
+// not know its own.
+func (o *options) outsiders() string {
+	if o.namespace == "" {
+		return ""
+	}
+	return o.namespace + "-outsider"
 }
 
 func (o *options) logger(out io.Writer) logr.Logger {

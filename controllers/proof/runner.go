@@ -46,8 +46,9 @@ type labelled struct {
 type fleet struct {
 	Fleet
 	members map[types.UID]*standing
-	// carried is what was known before this operator started. It holds until
-	// each member has been dialled once.
+	// carried is what was known before this operator started. It holds until each
+	// member has been proven, refuted, or doubted often enough: the probers may be
+	// connected to later than the first member is due.
 	carried *Report
 	// busy tells that a round is under way.
 	busy bool
@@ -192,15 +193,22 @@ func (r *Runner) SetCast(cast access.Cast, known bool, namespace, pod map[string
 	if reflect.DeepEqual(cast, r.cast) && reflect.DeepEqual(outsider, r.outsider) {
 		return
 	}
+	relabelled := !reflect.DeepEqual(outsider, r.outsider)
 	r.cast, r.outsider = cast, outsider
 	at := time.Now()
 	for _, f := range r.fleets {
+		// The same moment for a fleet's members, and another for other fleets'.
+		later := at.Add(r.pace.debounce + rand.N(r.pace.spread)) //nolint:gosec // it spreads load and guards nothing
 		for _, s := range f.members {
-			if s.judged && s.verdict.Enforcement != v1alpha1.EnforcementUnknown {
-				continue
-			}
-			if due := at.Add(r.pace.debounce); due.Before(s.due) {
-				s.due = due
+			switch {
+			case !s.judged || s.verdict.Enforcement == v1alpha1.EnforcementUnknown:
+				s.advance(at.Add(r.pace.debounce))
+			case relabelled:
+				s.advance(later)
+			case access.PlanRound(s.member.Player, access.Ports{}, cast, 0).Hindrance != "":
+				// Probers that are replaced are back by then; what is proven must not
+				// outlive those who could refute it for long.
+				s.advance(later.Add(r.pace.settle))
 			}
 		}
 	}
@@ -404,7 +412,7 @@ func (r *Runner) take(j *job, verdicts []access.Verdict) []gateMove {
 			gates = append(gates, gateMove{member: s.member.UID, boot: sub.state.Boot, open: open})
 		}
 	}
-	if !slices.ContainsFunc(f.Members, func(m Member) bool { return !f.members[m.UID].judged }) {
+	if !slices.ContainsFunc(f.Members, func(m Member) bool { return f.members[m.UID].undecided() }) {
 		f.carried = nil
 	}
 	return gates

@@ -54,9 +54,7 @@ func (s *standing) change(now, due time.Time, p *pace) {
 	s.changes++
 	s.stale, s.pauses = true, 0
 	s.settled = now.Add(p.settle)
-	if due.Before(s.due) {
-		s.due = due
-	}
+	s.advance(due)
 }
 
 // take takes the verdict of a round.
@@ -101,6 +99,19 @@ func (s *standing) refuted(v access.Verdict, now time.Time, p *pace) {
 	default:
 		s.accept(v)
 		s.due = now.Add(s.doubled(p))
+	}
+}
+
+// undecided tells that the verdict may be due to an operator that has just started.
+func (s *standing) undecided() bool {
+	return !s.judged || s.refutations == 0 && s.doubts < enoughDoubts &&
+		s.verdict.Enforcement == v1alpha1.EnforcementUnknown
+}
+
+// advance has the member dialled at due, unless that is to be sooner.
+func (s *standing) advance(due time.Time) {
+	if due.Before(s.due) {
+		s.due = due
 	}
 }
 

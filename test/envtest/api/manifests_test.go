@@ -127,8 +127,8 @@ func TestTheInstallationIsAccepted(t *testing.T) {
 		}
 	}
 	for kind, n := range map[string]int{
-		"Namespace": 1, "CustomResourceDefinition": 1, "Deployment": 1, "ServiceAccount": 1, "Service": 1,
-		"PodDisruptionBudget": 1, "NetworkPolicy": 2, "ClusterRoleBinding": 1, "RoleBinding": 1, "Role": 1,
+		"Namespace": 2, "CustomResourceDefinition": 1, "Deployment": 1, "DaemonSet": 2, "ServiceAccount": 1, "Service": 1,
+		"PodDisruptionBudget": 1, "NetworkPolicy": 3, "ClusterRoleBinding": 1, "RoleBinding": 1, "Role": 1,
 		"ValidatingAdmissionPolicy": 11, "ValidatingAdmissionPolicyBinding": 11,
 	} {
 		if kinds[kind] != n {
