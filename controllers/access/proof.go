@@ -203,6 +203,19 @@ func Admits(peers []v1alpha1.Peer, namespace, pod map[string]string) string {
 	return ""
 }
 
+// Labelled says what no round tries where an entry asks for pod labels; empty
+// where none does. A prober would have to stand in a client's namespace, or wear
+// a client's labels.
+func Labelled(clients []v1alpha1.Peer) string {
+	for i := range clients {
+		if clients[i].PodSelector != nil {
+			return "what the pod labels of spec.access.clients are worth: no prober stands in a client's namespace, " +
+				"or has a client's labels"
+		}
+	}
+	return ""
+}
+
 // selects tells whether a selector picks what has these labels. One that cannot
 // be read is taken to pick it: who may be admitted is no outsider.
 func selects(s *metav1.LabelSelector, set map[string]string) bool {

@@ -330,6 +330,9 @@ func (r *Runner) prepare(key types.NamespacedName, f *fleet, due []*standing, at
 			plan: access.PlanRound(s.member.Player, ports, r.cast, s.turn),
 			dial: at.Sub(s.member.Since) >= r.pace.grown,
 		}
+		if labels := access.Labelled(f.Access.Clients); labels != "" {
+			sub.plan.NotCovered = append(sub.plan.NotCovered, labels)
+		}
 		switch {
 		case sub.plan.Hindrance != "":
 		case !r.outsider.known:
