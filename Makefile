@@ -129,6 +129,12 @@ test-arm64: ## The cache server for 64-bit arm; its engine and protocols tested 
 test-e2e: cluster-load install-yaml ## Every promise to users, by dialling on the real cluster.
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/...
 
+.PHONY: test-unenforced
+test-unenforced: export CNI := ptp
+test-unenforced: export NODES := 1
+test-unenforced: cluster-load install-yaml ## On a cluster of its own that enforces no NetworkPolicy: that is told, and what guards a fleet still.
+	$(E2E_ENV) go test -tags e2e -count=1 -timeout 15m -v ./test/unenforced
+
 .PHONY: test-attack
 test-attack: cluster-load install-yaml ## Outsiders' attempts to read a fleet, and docs/security-model.md's table against what they came to.
 	rm -f dist/attack.json

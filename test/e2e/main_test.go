@@ -7,18 +7,14 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/retry"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -51,6 +47,8 @@ var fleets = []client.ObjectKey{
 	{Namespace: "e2e-control", Name: "sessions"},
 	{Namespace: "e2e-control-back", Name: "sessions"},
 	{Namespace: "e2e-verified", Name: "sessions"},
+	{Namespace: "e2e-required", Name: "sessions"},
+	{Namespace: "e2e-noprober", Name: "sessions"},
 }
 
 // cast is who dials in the tests.
@@ -75,72 +73,17 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	// The tests wait far more than they work.
-	if err := flag.Set("test.parallel", "10"); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(1)
-	}
-	// Client libraries log what the tests look at anyway.
-	klog.SetLogger(logr.Discard())
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	err := prepare(ctx)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if code == 0 && os.Getenv("MEMKEEP_E2E_KEEP") == "" {
-		if err := sweep(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "e2e:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	suite := harness.Suite{Name: "e2e", Mark: ours, Parallel: 10, KeepFailed: true, Prepare: prepare}
+	os.Exit(suite.Main(m))
 }
 
-// prepare installs the operator and brings the cast up.
-func prepare(ctx context.Context) error {
-	var err error
-	if cluster, err = harness.Connect(); err != nil {
-		return err
-	}
-	start := time.Now()
-	cluster.Progress = func(format string, args ...any) {
-		fmt.Printf("    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
-	}
-	if err := sweep(ctx); err != nil {
-		return err
-	}
-	var took time.Duration
-	if operator, took, err = cluster.Install(ctx); err != nil {
-		return err
-	}
-	cluster.Progress("operator available %.1f s after the installation began", took.Seconds())
+// prepare brings the cast up.
+func prepare(ctx context.Context, c *harness.Cluster, o harness.Operator) error {
+	cluster, operator = c, o
 	if err := gather(ctx); err != nil {
 		return fmt.Errorf("bring the cast up: %w", err)
 	}
 	cluster.Progress("everybody who dials is there; nodes %s", strings.Join(players.nodes, " "))
-	return nil
-}
-
-// sweep removes the namespaces of an earlier run.
-func sweep(ctx context.Context) error {
-	namespaces := &corev1.NamespaceList{}
-	if err := cluster.List(ctx, namespaces, client.HasLabels{ours}); err != nil {
-		return err
-	}
-	for i := range namespaces.Items {
-		if err := client.IgnoreNotFound(cluster.Delete(ctx, &namespaces.Items[i])); err != nil {
-			return err
-		}
-	}
-	for i := range namespaces.Items {
-		if err := cluster.Gone(ctx, &namespaces.Items[i], 2*time.Minute); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

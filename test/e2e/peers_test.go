@@ -8,8 +8,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,29 +39,25 @@ func verifiedPeers(t *testing.T) {
 	})
 	t.Run("strangers are shut out", func(t *testing.T) { shutOut(t, pods) })
 	t.Run("the node is not served", func(t *testing.T) {
-		node, address := pods[0].Spec.NodeName, pods[0].Status.PodIP
-		script := fmt.Sprintf(
-			`exec 3<>/dev/tcp/%s/11211 && echo connected && printf 'version\r\n' >&3 && timeout 5 cat <&3`, address)
-		out, err := cluster.OnNode(t.Context(), node, "bash", "-c", script+"; true")
+		served, out, err := cluster.ServesNode(t.Context(), pods[0].Spec.NodeName, &pods[0])
 		check(t, err)
 		t.Logf("the node saw %q", out)
-		if strings.Contains(out, "VERSION") {
+		if served {
 			t.Errorf("the node is served: %q", out)
 		}
 	})
 	t.Run("a pod on the host's network is not served", func(t *testing.T) {
-		pod := cluster.PodOf(harness.DialerPod{Namespace: "e2e-verified-host", Name: "host", Node: pods[0].Spec.NodeName})
-		namespace(t, pod.Namespace)
-		check(t, makeNamespace(t.Context(), pod.Namespace, map[string]string{
+		host := harness.DialerPod{Namespace: "e2e-verified-host", Name: "host", Node: pods[0].Spec.NodeName}
+		namespace(t, host.Namespace)
+		check(t, makeNamespace(t.Context(), host.Namespace, map[string]string{
 			"pod-security.kubernetes.io/enforce": "privileged",
 		}))
-		pod.Spec.HostNetwork = true
-		_, err := cluster.StartPodAs(t.Context(), pod)
+		at, err := cluster.StartHostPod(t.Context(), host)
 		check(t, err)
-		got, err := cluster.Talk(t.Context(), harness.Pod{Namespace: pod.Namespace, Name: pod.Name}, cache, "version")
+		served, got, err := cluster.Serves(t.Context(), at, cache)
 		check(t, err)
 		t.Logf("it saw %s", got)
-		if slices.ContainsFunc(got.Replies(), func(r string) bool { return strings.HasPrefix(r, "VERSION") }) {
+		if served {
 			t.Errorf("it is served: %s", got)
 		}
 	})

@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/test/harness"
 )
 
@@ -42,8 +43,15 @@ const (
 func quietMinute(t *testing.T) {
 	t.Helper()
 	namespace(t, quietNS)
+	var keys []client.ObjectKey
 	for i := range 3 {
-		create(t, harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2))
+		mc := harness.NewFleet(quietNS, fmt.Sprintf("quiet-%c", 'a'+i), 2)
+		create(t, mc)
+		keys = append(keys, client.ObjectKeyFromObject(mc))
+	}
+	for _, key := range keys {
+		_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, memkeepv1alpha1.ReasonEnforcementProven)
+		check(t, err)
 	}
 	token := metricsAsk(t)
 	time.Sleep(settleTime)
@@ -81,6 +89,7 @@ func quietMinute(t *testing.T) {
 			t.Errorf("%s was written in a quiet minute", name)
 		}
 	}
+	proofCost(t, quietNS, keys, pods, token)
 }
 
 // metricsAsk checks who may read the operator's metrics, and returns a token that may.

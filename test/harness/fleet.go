@@ -96,9 +96,19 @@ func conditionText(mc *memkeepv1alpha1.Memcache, conditionType string) string {
 func (c *Cluster) Condition(
 	ctx context.Context, key client.ObjectKey, conditionType string, status metav1.ConditionStatus, reason string,
 ) (*metav1.Condition, error) {
+	cond, _, err := c.ConditionWithin(ctx, key, conditionType, status, reason, podLimit)
+	return cond, err
+}
+
+// ConditionWithin is Condition with another limit than a minute, and returns how
+// long it took.
+func (c *Cluster) ConditionWithin(
+	ctx context.Context, key client.ObjectKey, conditionType string, status metav1.ConditionStatus, reason string,
+	limit time.Duration,
+) (*metav1.Condition, time.Duration, error) {
 	var cond *metav1.Condition
 	what := fmt.Sprintf("Memcache %s %s=%s %s", key, conditionType, status, reason)
-	_, err := c.Eventually(ctx, what, podLimit, func(ctx context.Context) error {
+	took, err := c.Eventually(ctx, what, limit, func(ctx context.Context) error {
 		mc := &memkeepv1alpha1.Memcache{}
 		if err := c.Get(ctx, key, mc); err != nil {
 			return err
@@ -109,7 +119,7 @@ func (c *Cluster) Condition(
 		}
 		return nil
 	})
-	return cond, err
+	return cond, took, err
 }
 
 // FleetPods returns a fleet's pods in the order of their ordinals.

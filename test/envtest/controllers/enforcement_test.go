@@ -15,6 +15,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/cache-server/controlapi"
@@ -26,6 +27,8 @@ import (
 type network struct {
 	open   atomic.Bool
 	rounds atomic.Int32
+	// outsider is who dialled last.
+	outsider atomic.Value
 }
 
 const memberAddress, decoyAddress = "10.9.0.1", "10.9.0.3"
@@ -37,8 +40,9 @@ func (n *network) State(_ context.Context, member types.UID) (*controlapi.State,
 	}, nil
 }
 
-func (n *network) Dial(_ context.Context, _ types.UID, dial *controlapi.Dial) (*controlapi.Dialled, error) {
+func (n *network) Dial(_ context.Context, outsider types.UID, dial *controlapi.Dial) (*controlapi.Dialled, error) {
 	n.rounds.Add(1)
+	n.outsider.Store(outsider)
 	out := &controlapi.Dialled{}
 	for _, t := range dial.Targets {
 		r := controlapi.Result{Outcome: controlapi.TimedOut}
@@ -59,15 +63,23 @@ func (n *network) Egress(context.Context, types.UID, *controlapi.Egress) (*contr
 
 func (n *network) Gate(context.Context, types.UID, string, bool) error { return nil }
 
-// run gives a pod an address and a container that runs, as a kubelet does.
+// run gives a member an address and a container that runs, as a kubelet does.
 func (s *stage) run(p *corev1.Pod) {
 	s.t.Helper()
+	s.runAt(p, memberAddress)
+}
+
+// runAt gives a pod an address and a container that runs.
+func (s *stage) runAt(p *corev1.Pod, address string) {
+	s.t.Helper()
 	s.wait("the status of "+p.Name+" is written", func() string {
-		if !s.get(p, p.Name) {
-			return "it is gone"
+		if err := kube.Get(s.t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err.Error()
 		}
-		p.Status.PodIP = memberAddress
-		p.Status.PodIPs = []corev1.PodIP{{IP: memberAddress}}
+		p.Status.PodIP = address
+		p.Status.PodIPs = []corev1.PodIP{{IP: address}}
+		p.Status.Phase = corev1.PodRunning
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
 			Name: "cache-server", ContainerID: "test://1", Started: new(true), Ready: true,
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}},

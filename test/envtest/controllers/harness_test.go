@@ -27,6 +27,7 @@ import (
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers"
+	"github.com/memkeep/memkeep/controllers/fleetclient"
 	"github.com/memkeep/memkeep/controllers/peers"
 	"github.com/memkeep/memkeep/controllers/proof"
 	"github.com/memkeep/memkeep/controllers/resources"
@@ -54,6 +55,9 @@ type stage struct {
 	caches peers.Phone
 	proof  *proof.Runner
 	stop   func()
+	// outsiders has the probers of that namespace take part; empty for none.
+	outsiders string
+	links     *fleetclient.Pool
 	// control has the operator keep a CA, in the stage's namespace, and dial pods.
 	control bool
 }
@@ -81,6 +85,7 @@ func (s *stage) operate(settings resources.Settings) {
 	cfg := rest.CopyConfig(config)
 	cfg.WrapTransport = func(next http.RoundTripper) http.RoundTripper { return trip{s.wire, next} }
 	options := controllers.Options([]string{s.namespace})
+	controllers.WatchOutsiders(&options, s.outsiders)
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	mgr, err := ctrl.NewManager(cfg, options)
 	if err != nil {
@@ -92,10 +97,16 @@ func (s *stage) operate(settings resources.Settings) {
 		if r.Control, err = controllers.NewControl(mgr, s.namespace, ""); err != nil {
 			s.t.Fatal(err)
 		}
+		s.links = r.Control.Pool
 	}
 	if s.phone != nil {
 		s.proof = r.Prove(s.phone)
 		if err := mgr.Add(s.proof); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if s.outsiders != "" {
+		if err := r.Cast(mgr, s.outsiders); err != nil {
 			s.t.Fatal(err)
 		}
 	}
