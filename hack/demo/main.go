@@ -78,7 +78,7 @@ func run(ctx context.Context, samples string, keep, remove bool) error {
 	}
 	start := time.Now()
 	for _, part := range []func(context.Context) error{
-		d.install, d.client, d.stranger, d.forward, d.rebirth, d.label,
+		d.install, d.client, d.stranger, d.proof, d.forward, d.rebirth, d.label,
 	} {
 		if err := part(ctx); err != nil {
 			return err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
@@ -69,6 +71,39 @@ func (d *demo) turnedAway(ctx context.Context, from harness.Pod, promise string)
 // told says how a dial went.
 func told(r dialing.Report) string {
 	return fmt.Sprintf("%s after %.1f s", r.Outcome, float64(r.Millis)/1000)
+}
+
+// proof shows what Memkeep found out by itself.
+func (d *demo) proof(ctx context.Context) error {
+	if a := &d.fleet.Spec.Access; a.EffectiveMode() == memkeepv1alpha1.AccessAudit ||
+		a.EffectiveVerification() == memkeepv1alpha1.VerificationDisabled {
+		return nil
+	}
+	key := client.ObjectKeyFromObject(d.fleet)
+	d.step("kubectl get memcache -n %s %s: Memkeep's own strangers have tried, too", key.Namespace, key.Name)
+	var cond *metav1.Condition
+	_, err := d.Eventually(ctx, "a verdict", time.Minute, func(ctx context.Context) error {
+		if err := d.Get(ctx, key, d.fleet); err != nil {
+			return err
+		}
+		cond = meta.FindStatusCondition(d.fleet.Status.Conditions, memkeepv1alpha1.ConditionAccessEnforced)
+		switch {
+		case cond == nil:
+			return errors.New("AccessEnforced is not there")
+		case cond.Status == metav1.ConditionUnknown:
+			return fmt.Errorf("AccessEnforced is Unknown: %s", cond.Message)
+		}
+		return nil
+	})
+	if err == nil && cond.Status != metav1.ConditionTrue {
+		err = fmt.Errorf("AccessEnforced is %s, %s: %s", cond.Status, cond.Reason, cond.Message)
+	}
+	says := ""
+	if cond != nil {
+		says = "AccessEnforced: " + cond.Message
+	}
+	d.promise(err, "that the network enforces the policy is proven", says)
+	return nil
 }
 
 // forward shows that a port-forward, which walks round every policy, finds nobody.
