@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		Name: "attack", Mark: ours, Parallel: 24, Prepare: prepare,
 		Marked: []client.ObjectList{&rbacv1.ClusterRoleBindingList{}, &rbacv1.ClusterRoleList{}},
 	}
-	os.Exit(suite.Main(m))
+	os.Exit(suite.Main(context.Background(), m))
 }
 
 // prepare brings up the fleets and everybody who dials.

@@ -74,7 +74,7 @@ var (
 
 func TestMain(m *testing.M) {
 	suite := harness.Suite{Name: "e2e", Mark: ours, Parallel: 10, KeepFailed: true, Prepare: prepare}
-	os.Exit(suite.Main(m))
+	os.Exit(suite.Main(context.Background(), m))
 }
 
 // prepare brings the cast up.

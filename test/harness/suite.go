@@ -47,7 +47,7 @@ type Suite struct {
 }
 
 // Main runs the suite and returns the process's exit code.
-func (s *Suite) Main(m interface{ Run() int }) int {
+func (s *Suite) Main(ctx context.Context, m interface{ Run() int }) int {
 	flag.Parse()
 	if err := flag.Set("test.parallel", strconv.Itoa(s.Parallel)); err != nil {
 		return s.failed(err)
@@ -61,16 +61,16 @@ func (s *Suite) Main(m interface{ Run() int }) int {
 	}
 	start := time.Now()
 	c.Progress = func(format string, args ...any) {
-		fmt.Printf("    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+		fmt.Fprintf(os.Stdout, "    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	if err := s.prepare(c); err != nil {
+	if err := s.prepare(ctx, c); err != nil {
 		return s.failed(err)
 	}
 	code := m.Run()
 	if os.Getenv(envKeep) != "" || code != 0 && s.KeepFailed {
 		return code
 	}
-	if err := c.DropMarked(context.Background(), s.Mark, s.Marked...); err != nil {
+	if err := c.DropMarked(ctx, s.Mark, s.Marked...); err != nil {
 		return s.failed(err)
 	}
 	return code
@@ -81,8 +81,8 @@ func (s *Suite) failed(err error) int {
 	return 1
 }
 
-func (s *Suite) prepare(c *Cluster) error {
-	ctx, cancel := context.WithTimeout(context.Background(), prepareLimit)
+func (s *Suite) prepare(ctx context.Context, c *Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
 	if err := c.DropMarked(ctx, s.Mark, s.Marked...); err != nil {
 		return err

@@ -46,7 +46,7 @@ var (
 
 func TestMain(m *testing.M) {
 	suite := harness.Suite{Name: "unenforced", Mark: ours, Parallel: 8, KeepFailed: true, Prepare: prepare}
-	os.Exit(suite.Main(m))
+	os.Exit(suite.Main(context.Background(), m))
 }
 
 // prepare starts everybody who dials, and looks that this network is what the
