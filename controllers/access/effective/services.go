@@ -150,7 +150,7 @@ func leadsTo(
 	}
 	for _, slice := range list {
 		if slice.Namespace == s.Namespace && slice.Labels[discoveryv1.LabelServiceName] == s.Name &&
-			slices.ContainsFunc(endpoints(slice), func(a string) bool { return mine[a] }) {
+			slices.ContainsFunc(endpoints(slice), func(a string) bool { _, ours := mine[a]; return ours }) {
 			slicePorts(slice, out)
 		}
 	}
