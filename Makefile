@@ -99,6 +99,7 @@ test-deps: ## Kubernetes' binaries for the API tests and Debian's memcached and 
 test-unit: test-deps ## Unit tests, and the API and reconcile tests on a real API server.
 	go test -count=1 -timeout 15m $(UNIT)
 	go test -C hack/tools -count=1 ./...
+	go test -C test/secondopinion -count=1 -timeout 5m ./...
 
 .PHONY: test-race
 test-race: test-deps ## The cache server and the pure rooms under the race detector.

@@ -68,6 +68,8 @@ type facts struct {
 	replaced string
 	// proof is what the proofs of enforcement know; nil where there are none.
 	proof *proof.Report
+	// widened is what is known of who else gets in; nil where that is still being read.
+	widened *widened
 	// audience is what is known of who is connected.
 	audience audience
 	// podRefusal is why the API server accepts a pod not.

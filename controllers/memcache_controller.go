@@ -88,6 +88,8 @@ type Reconciler struct {
 	verdicts waker
 	// missing remembers since when a fleet lacks pods.
 	missing sync.Map
+	// strangers remembers since when a fleet's Services have addresses that are not its pods'.
+	strangers sync.Map
 }
 
 // SetupWithManager registers the reconciler and what it watches.
@@ -145,6 +147,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if apierrors.IsNotFound(err) {
 			r.missing.Delete(req.NamespacedName)
 			r.Observer.Forget(req.NamespacedName)
+			r.strangers.Delete(req.NamespacedName)
 			r.Control.forget(req.NamespacedName)
 			if r.Proof != nil {
 				r.Proof.Forget(req.NamespacedName)
@@ -186,6 +189,7 @@ func (r *Reconciler) pass(ctx context.Context, m *v1alpha1.Memcache, f *facts) {
 	r.gather(ctx, m, f)
 	r.Observer.Track(m, f.addresses())
 	r.Control.keep(m, f)
+	r.judge(m, f)
 	r.prove(m, f)
 	r.listen(m, f)
 	if f.acted() {

@@ -42,7 +42,8 @@ type fleetCollector struct {
 // summarised are the conditions whose status is counted.
 var summarised = []string{
 	v1alpha1.ConditionReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionAccessConfigured,
-	v1alpha1.ConditionAccessEnforced, v1alpha1.ConditionUpdateAvailable, v1alpha1.ConditionStalled,
+	v1alpha1.ConditionAccessEnforced, v1alpha1.ConditionAccessWidened, v1alpha1.ConditionUpdateAvailable,
+	v1alpha1.ConditionStalled,
 }
 
 func registerFleetMetrics(mgr ctrl.Manager) error {

@@ -36,6 +36,7 @@ func (r *Reconciler) report(ctx context.Context, m *v1alpha1.Memcache, f *facts)
 	}
 	r.announce(m, before.Conditions, after.Conditions, f)
 	r.announceAudience(m, before.Access, after.Access, f)
+	r.announceWidened(ctx, m, &before, &after, f)
 	return nil
 }
 
@@ -62,6 +63,7 @@ const (
 	actionReconcile = "Reconcile"
 	actionReplace   = "ReplacePod"
 	actionProve     = "ProveEnforcement"
+	actionJudge     = "JudgeAccess"
 )
 
 // announce sends one event for each change of state.

@@ -44,6 +44,7 @@ func statusOf(m *v1alpha1.Memcache, f *facts) v1alpha1.MemcacheStatus {
 	s := *m.Status.DeepCopy()
 	count(&s, f)
 	proven(&s, f)
+	widenedBy(&s, f)
 	s.Selector = labels.Set(resources.SelectorLabels(m)).String()
 	if f.template.Revision != "" {
 		s.TemplateRevision = f.template.Revision
@@ -70,6 +71,9 @@ func statusOf(m *v1alpha1.Memcache, f *facts) v1alpha1.MemcacheStatus {
 	set(v1alpha1.ConditionAvailable, availableOf(m, &s))
 	set(v1alpha1.ConditionAccessConfigured, accessOf(m, f))
 	set(v1alpha1.ConditionAccessEnforced, enforcedOf(m, f))
+	if v := widenedOf(f); v != nil {
+		set(v1alpha1.ConditionAccessWidened, v)
+	}
 	if v := updateOf(f); v != nil {
 		set(v1alpha1.ConditionUpdateAvailable, v)
 	}

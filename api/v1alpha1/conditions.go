@@ -80,6 +80,8 @@ const (
 	// ReasonExposedByService: a Service leads to the pods from outside, or takes
 	// their addresses.
 	ReasonExposedByService = "ExposedByService"
+	// ReasonExposedByPod: a pod of the fleet has a port of its node.
+	ReasonExposedByPod = "ExposedByPod"
 	// ReasonForeignEndpoints: the fleet's own Service has addresses that are not its pods'.
 	ReasonForeignEndpoints = "ForeignEndpoints"
 	// ReasonAsConfigured: nothing admits more than the object does.
