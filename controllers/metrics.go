@@ -37,6 +37,8 @@ type fleetCollector struct {
 	elected <-chan struct{}
 	fleets  *prometheus.Desc
 	members *prometheus.Desc
+	access  *prometheus.Desc
+	cutOff  *prometheus.Desc
 }
 
 // summarised are the conditions whose status is counted.
@@ -54,6 +56,10 @@ func registerFleetMetrics(mgr ctrl.Manager) error {
 			"Memcache objects by the status of a condition.", []string{"condition", "status"}, nil),
 		members: prometheus.NewDesc("memkeep_members",
 			"Cache pods of all fleets: wanted, existing, ready and updated.", []string{"state"}, nil),
+		access: prometheus.NewDesc("memkeep_fleets_access",
+			"Memcache objects by what their spec says of access.", []string{"mode", "peers", "verification"}, nil),
+		cutOff: prometheus.NewDesc("memkeep_fleets_would_be_cut_off",
+			"Addresses connected to fleets in mode Audit that mode Enforce would cut off.", nil, nil),
 	})
 }
 
@@ -61,6 +67,8 @@ func registerFleetMetrics(mgr ctrl.Manager) error {
 func (c *fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.fleets
 	ch <- c.members
+	ch <- c.access
+	ch <- c.cutOff
 }
 
 // Collect implements prometheus.Collector.
@@ -88,6 +96,26 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range members {
 		ch <- prometheus.MustNewConstMetric(c.members, prometheus.GaugeValue, n, state)
 	}
+	by, cut := audiences(list.Items)
+	for labels, n := range by {
+		ch <- prometheus.MustNewConstMetric(c.access, prometheus.GaugeValue, n, labels[:]...)
+	}
+	ch <- prometheus.MustNewConstMetric(c.cutOff, prometheus.GaugeValue, cut)
+}
+
+// audiences counts fleets by mode, peers and verification, and whom those in
+// mode Audit admit that Enforce would not.
+func audiences(items []v1alpha1.Memcache) (by map[[3]string]float64, cutOff float64) {
+	by = map[[3]string]float64{}
+	for i := range items {
+		a := &items[i].Spec.Access
+		mode := a.EffectiveMode()
+		by[[3]string{string(mode), string(a.EffectivePeers()), string(a.EffectiveVerification())}]++
+		if s := items[i].Status.Access; s != nil && mode == v1alpha1.AccessAudit && s.WouldBeCutOff != nil {
+			cutOff += float64(*s.WouldBeCutOff)
+		}
+	}
+	return by, cutOff
 }
 
 var statuses = []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown}

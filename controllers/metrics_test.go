@@ -31,3 +31,26 @@ func TestFleetsAreCountedByCondition(t *testing.T) {
 		t.Errorf("members are %v", members)
 	}
 }
+
+func TestFleetsAreCountedByAccess(t *testing.T) {
+	plain, verified, audit, tightened := *sessions(), *sessions(), *sessions(), *sessions()
+	verified.Spec.Access.Peers = v1alpha1.PeersVerified
+	verified.Spec.Access.Verification = v1alpha1.VerificationRequired
+	audit.Spec.Access.Mode = v1alpha1.AccessAudit
+	audit.Status.Access = &v1alpha1.AccessStatus{WouldBeCutOff: new(int32(3))}
+	// What a change of access cut off is no more connected.
+	tightened.Status.Access = &v1alpha1.AccessStatus{WouldBeCutOff: new(int32(5))}
+	by, cutOff := audiences([]v1alpha1.Memcache{plain, verified, audit, tightened})
+	for labels, want := range map[[3]string]float64{
+		{"Enforce", "Policy", "BestEffort"}: 2,
+		{"Enforce", "Verified", "Required"}: 1,
+		{"Audit", "Policy", "BestEffort"}:   1,
+	} {
+		if by[labels] != want {
+			t.Errorf("%v: %v, want %v", labels, by[labels], want)
+		}
+	}
+	if len(by) != 3 || cutOff != 3 {
+		t.Errorf("%v, and %v would be cut off", by, cutOff)
+	}
+}

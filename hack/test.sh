@@ -46,7 +46,7 @@ lane unit test-unit
 lane race test-race
 lane clients test-clients
 lane conformance test-conformance
-lane fuzz test-fuzz
+lane fuzz test-fuzz FUZZTIME=15s
 lane memory test-memory
 lane image test-image
 lane cluster cluster-up

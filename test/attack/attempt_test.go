@@ -128,9 +128,10 @@ func dialer(t *testing.T, from harness.Pod, args ...string) (dialing.Outcome, st
 }
 
 // ask asks for the catchphrase over TCP.
-func ask(t *testing.T, from harness.Pod, addr string) finding {
+func ask(t *testing.T, from harness.Pod, addr string, flags ...string) finding {
 	t.Helper()
-	o, said := dialer(t, from, "talk", "--timeout", dialTimeout.String(), addr, "get catchphrase")
+	args := append([]string{"talk", "--timeout", dialTimeout.String()}, flags...)
+	o, said := dialer(t, from, append(args, addr, "get catchphrase")...)
 	return judge(o, fmt.Sprintf("%s asks %s: %s, %s", from, addr, o, strings.Join(strings.Fields(said), " ")))
 }
 
@@ -150,7 +151,7 @@ func judge(o dialing.Outcome, saw string) finding {
 
 // everywhere asks at every address from every pod, side by side. Each pod must
 // reach the decoys: of one whose network is broken, silence proves nothing.
-func everywhere(t *testing.T, from []harness.Pod, addrs []string) finding {
+func everywhere(t *testing.T, from []harness.Pod, addrs []string, flags ...string) finding {
 	t.Helper()
 	for _, pod := range from {
 		for node, decoy := range players.decoys {
@@ -163,7 +164,7 @@ func everywhere(t *testing.T, from []harness.Pod, addrs []string) finding {
 	var wg sync.WaitGroup
 	for i, pod := range from {
 		for j, addr := range addrs {
-			wg.Go(func() { found[i*len(addrs)+j] = ask(t, pod, addr) })
+			wg.Go(func() { found[i*len(addrs)+j] = ask(t, pod, addr, flags...) })
 		}
 	}
 	wg.Wait()

@@ -95,6 +95,15 @@ func mutants() []mutant {
 			again:   []again{{"a user who may only create pods", "hostPID", GotNothing}},
 		},
 		{
+			changed: "the fleet's peers are `Policy`, not `Verified`",
+			take:    servesEverybody,
+			again: []again{
+				{"a pod on its node's network", "`peers: Verified`", ReadIt},
+				{"the node itself", "`peers: Verified`", ReadIt},
+				{"a user who may only create NetworkPolicies", "`peers: Verified`", ReadIt},
+			},
+		},
+		{
 			changed: "in the fleet's place are caches of the same program that listen everywhere, as people leave them",
 			take:    bareCaches,
 			again: []again{

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -195,7 +196,7 @@ func nodeAttempts() []attempt {
 		{
 			who: node, way: "ask the member that runs on it",
 			want: ReadIt, why: "whoever has the node has its pods",
-			try: fromNode,
+			try: func(t *testing.T, _ Outcome) finding { return mainGround.fromNode(t, dialTimeout) },
 		},
 		{
 			who: privileged, way: "search the memory of every cache on its node",
@@ -221,17 +222,17 @@ func fromHosts(t *testing.T, want Outcome, own bool) finding {
 	return worst(found)
 }
 
-// fromNode runs the dialer on the node, outside of every pod.
-func fromNode(t *testing.T, _ Outcome) finding {
+// fromNode runs the dialer on the node of the first member, outside of every pod.
+func (g *ground) fromNode(t *testing.T, timeout time.Duration) finding {
 	t.Helper()
 	path, err := filepath.Abs("../../bin/dialer")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := &mainGround.pods[0]
+	pod := &g.pods[0]
 	addr := harness.CacheAddress(pod)
 	said, err := cluster.OnNode(t.Context(), pod.Spec.NodeName,
-		path, "talk", "--timeout", dialTimeout.String(), addr, "get catchphrase")
+		path, "talk", "--timeout", timeout.String(), addr, "get catchphrase")
 	saw := fmt.Sprintf("the node asks %s: %s %v", addr, strings.Join(strings.Fields(said), " "), err)
 	switch {
 	case strings.Contains(saw, catchphrase):

@@ -73,10 +73,12 @@ var (
 	thiefGround     = &ground{key: client.ObjectKey{Namespace: "attack-thief", Name: fleetName}}
 	// proxyGround is on the API server's node: from there its proxy reaches pods past every policy.
 	proxyGround = &ground{key: client.ObjectKey{Namespace: "attack-proxy", Name: fleetName}}
+	// verifiedGround serves the addresses of client pods alone.
+	verifiedGround = &ground{key: client.ObjectKey{Namespace: "attack-verified", Name: fleetName}}
 
 	grounds = []*ground{
 		mainGround, servicesGround, slicesGround, workloadsGround, podsGround, policiesGround, editorGround, labelsGround,
-		auditGround, thiefGround, proxyGround,
+		auditGround, thiefGround, proxyGround, verifiedGround,
 	}
 )
 
@@ -109,6 +111,9 @@ func stage(ctx context.Context) error {
 		if g == mainGround {
 			mc.Spec.Replicas = new(int32(2))
 			mc.Spec.Placement.Spread.Nodes = memkeepv1alpha1.SpreadRequired
+		}
+		if g == verifiedGround {
+			mc.Spec.Access.Peers = memkeepv1alpha1.PeersVerified
 		}
 		if g == proxyGround {
 			node, err := apiServerNode(ctx)

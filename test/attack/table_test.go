@@ -14,7 +14,7 @@ import (
 // table is every attempt, in the order of the document.
 func table() []attempt {
 	return slices.Concat(
-		podAttempts(), neighbourAttempts(), nodeAttempts(),
+		podAttempts(), neighbourAttempts(), nodeAttempts(), verifiedAttempts(), forgedAttempts(),
 		serviceAttempts(), sliceAttempts(), workloadAttempts(), barePodAttempts(), policyAttempts(),
 		editorAttempts(), namespaceAttempts(),
 		forwardAttempts(), execAttempts(), proxyAttempts(), debugAttempts(),

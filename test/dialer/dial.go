@@ -37,8 +37,12 @@ func parse(fs *flag.FlagSet, args []string, least, most int) error {
 
 // connect dials once and says what came of it.
 func connect(ctx context.Context, addr string, timeout time.Duration) (net.Conn, dialing.Report) {
+	return connectBy(ctx, &net.Dialer{Timeout: timeout}, addr)
+}
+
+func connectBy(ctx context.Context, dialer *net.Dialer, addr string) (net.Conn, dialing.Report) {
 	start := time.Now()
-	conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", addr)
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	r := dialing.Report{Address: addr, Outcome: dialing.Classify(err), Millis: time.Since(start).Milliseconds()}
 	if err != nil {
 		r.Error = err.Error()

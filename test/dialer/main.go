@@ -30,6 +30,7 @@ const usage = `Usage: dialer COMMAND
   dial ADDR                   connect once       [--timeout 3s] [--json]
   talk ADDR [LINE...]         send the lines (or stdin's), show what comes back [--timeout 5s]
                               [--blank +: write + for blanks, where somebody splits at them]
+                              [--from IP: send from that address; takes CAP_NET_RAW]
   hammer ADDR                 connect again and again, then print each change of outcome
                               [--for 30s] [--every 50ms] [--timeout 1s] [--stdin]
   fetch URL                   print what an HTTP GET returns  [--timeout 5s]

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (d
 	fs := flags("talk")
 	timeout := fs.Duration("timeout", 5*time.Second, "")
 	blank := fs.String("blank", " ", "")
+	from := fs.String("from", "", "")
 	if err := parse(fs, args, 1, -1); err != nil {
 		return dialing.Failed, err
 	}
@@ -42,7 +44,15 @@ func talk(ctx context.Context, args []string, stdin io.Reader, out io.Writer) (d
 			return dialing.Failed, fmt.Errorf("read stdin: %w", err)
 		}
 	}
-	conn, report := connect(ctx, fs.Arg(0), *timeout)
+	dialer := &net.Dialer{Timeout: *timeout}
+	if *from != "" {
+		source, err := netip.ParseAddr(*from)
+		if err != nil {
+			return dialing.Failed, fmt.Errorf("%w: --from: %w", errUsage, err)
+		}
+		forge(dialer, source)
+	}
+	conn, report := connectBy(ctx, dialer, fs.Arg(0))
 	if conn == nil {
 		_, err := fmt.Fprintf(out, "%s: %s after %d ms\n", report.Address, report.Outcome, report.Millis)
 		return report.Outcome, err
