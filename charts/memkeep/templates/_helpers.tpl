@@ -51,8 +51,8 @@ nothing else; test/chart compares the two.
 {{- define "memkeep.check" -}}
 {{- $v := .Values -}}
 {{- $ns := .Release.Namespace -}}
-{{- if gt (len $ns) 54 }}
-{{- fail (printf "the namespace %s is too long: that of the probers is %s-outsider, and names have 63 characters" $ns $ns) }}
+{{- if gt (len $ns) 48 }}
+{{- fail (printf "the namespace %s is too long: names made of it, such as %s-test.helm-test, have at most 63 characters" $ns $ns) }}
 {{- end }}
 {{- range $v.watchNamespaces }}
 {{- if or (eq . $ns) (eq . (printf "%s-outsider" $ns)) }}
