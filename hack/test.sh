@@ -43,6 +43,7 @@ lane deps test-deps
 lane generated verify-generated
 lane lint lint
 lane unit test-unit
+lane chart test-chart
 lane race test-race
 lane clients test-clients
 lane conformance test-conformance
@@ -53,6 +54,7 @@ lane cluster cluster-up
 lane demo demo
 lane e2e test-e2e
 lane attack test-attack
+lane helm test-helm
 # The other flavour of network needs the one development cluster for itself.
 if [ -n "$was_up" ] || [ -n "${KEEP_CLUSTER:-}" ]; then
   report+=("unenforced  did not run: the cluster stays up. make cluster-down && make test-unenforced && make cluster-down")
