@@ -140,6 +140,18 @@ test-attack: cluster-load install-yaml ## Outsiders' attempts to read a fleet, a
 attack-table: ## docs/security-model.md's table of attempts from the last make test-attack.
 	go run ./hack/attacktable dist/attack.json docs/security-model.md
 
+.PHONY: test-chart
+test-chart: ## The Helm chart without a cluster: lint, values good and bad, config/ compared, the API server's word; kstatus.
+	hack/cluster/build.sh assets
+	hack/helm.sh >/dev/null
+	go test -tags chart -count=1 -timeout 10m -v ./test/chart
+	go test -C test/ecosystem -count=1 -timeout 10m -v ./...
+
+.PHONY: test-helm
+test-helm: cluster-load install-yaml ## Helm 3 and Helm 4 on the real cluster: install, test, upgrade, rollback, uninstall, reinstall.
+	hack/helm.sh >/dev/null
+	$(E2E_ENV) go test -tags e2e -count=1 -timeout 20m -v ./test/helm
+
 .PHONY: test-conformance
 test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source or MEMCACHED_SRC=/path, against our binary.
 	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -tags conformance -count=1 -v -timeout 20m ./test/conformance

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes every generated file anew: deep copies, apply configurations, the CRD,
-# the manager's RBAC rules and the API reference. hack/verify-generated.sh runs
+# the manager's RBAC rules, the API reference and what the Helm chart has of them. hack/verify-generated.sh runs
 # it in a copy of the tree and compares.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,3 +21,9 @@ controller_gen paths='{./controllers/...,./cmd/manager/...}' \
   rbac:roleName=memkeep-manager output:rbac:artifacts:config=config/rbac
 go run ./hack/apidoc config/crd/bases/memkeep.io_memcaches.yaml >docs/api.md.new
 mv docs/api.md.new docs/api.md
+
+# What the operator reads of others is a role of its own in a release that keeps some namespaces only.
+reader=$(mktemp)
+trap 'rm -f "$reader"' EXIT
+controller_gen paths=./controllers/observe rbac:roleName=memkeep-manager-reader output:rbac:stdout >"$reader"
+go run ./hack/chart "$reader"

@@ -41,6 +41,7 @@ lane deps test-deps
 lane generated verify-generated
 lane lint lint
 lane unit test-unit
+lane chart test-chart
 lane race test-race
 lane clients test-clients
 lane conformance test-conformance
@@ -51,6 +52,7 @@ lane cluster cluster-up
 lane demo demo
 lane e2e test-e2e
 lane attack test-attack
+lane helm test-helm
 if [ -z "$was_up" ] && [ -z "${KEEP_CLUSTER:-}" ]; then lane down cluster-down; fi
 finish
 [ "$failed" = 0 ] || { echo "==> $failed of ${#report[@]} lanes failed"; exit 1; }

@@ -6,13 +6,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-for part in go.mod go.sum api cache-server cmd config controllers docs hack; do
+for part in go.mod go.sum VERSION api cache-server charts cmd config controllers docs hack; do
   cp -a "$part" "$copy/"
 done
 "$copy/hack/generate.sh"
 
 stale=0
-for part in api config docs/api.md; do
+for part in api charts config docs/api.md; do
   diff -ruN "$part" "$copy/$part" || stale=1
 done
 if [ "$stale" = 1 ]; then

@@ -44,8 +44,8 @@ type Dialler struct {
 	Ports []uint16
 	// Concurrent is how many targets are tried at a time.
 	Concurrent int
-	// permitted says which hosts may be dialled; nil means CheckHost.
-	permitted func(netip.Addr) error
+	// Permitted says which hosts may be dialled; nil means CheckHost.
+	Permitted func(netip.Addr) error
 	slots     chan struct{}
 	once      sync.Once
 }
@@ -127,7 +127,7 @@ func (d *Dialler) check(t *controlapi.Target) (netip.AddrPort, error) {
 		return address, fmt.Errorf("address: %q is not an IP address with a port", clipped(t.Address))
 	}
 	address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
-	permitted := d.permitted
+	permitted := d.Permitted
 	if permitted == nil {
 		permitted = CheckHost
 	}

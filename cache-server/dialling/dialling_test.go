@@ -26,7 +26,7 @@ func anywhere(t *testing.T, address string) *Dialler {
 	}
 	return &Dialler{
 		Ports: []uint16{a.Port()}, Concurrent: 4,
-		permitted: func(netip.Addr) error { return nil },
+		Permitted: func(netip.Addr) error { return nil },
 	}
 }
 

@@ -19,8 +19,10 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -51,10 +53,15 @@ const (
 
 const usage = `Usage: POD_IPS=<addresses> manager probe decoy
        POD_IPS=<addresses> POD_UID=<uid> manager probe outsider [--ca-file FILE]
+       manager probe client [--for DURATION] HOST:PORT
+       manager probe stranger [--for DURATION] [--decoy HOST:PORT] HOST:PORT...
 
 A decoy accepts on ports 11211 and 11212 of the pod's addresses and says one
 line. An outsider serves the control port, 11213, and dials what the operator
 asks it to dial.
+
+A client stores an item in a cache and reads it. A stranger dials every address
+of its targets and fails if one accepts, or if the decoy does not. Both end.
 `
 
 // Run is the program: args are what follows "probe". It returns when ctx ends.
@@ -62,17 +69,28 @@ func Run(ctx context.Context, args []string, env func(string) string, build stri
 	flags := flag.NewFlagSet("manager probe", flag.ContinueOnError)
 	flags.SetOutput(out)
 	bundle := flags.String("ca-file", "/etc/memkeep/ca/ca.crt", "the CA `bundle` that says who the operator is")
+	decoyAt := flags.String("decoy", "", "a decoy's `host:port`, which a stranger must reach")
+	limit := flags.Duration("for", 2*time.Minute, "how long a client waits to be served, and a stranger for the decoy")
 	flags.Usage = func() { fmt.Fprint(out, usage) }
 	role := ""
 	if len(args) > 0 {
 		role, args = args[0], args[1:]
 	}
-	if role != "decoy" && role != "outsider" {
+	if !slices.Contains([]string{"decoy", "outsider", "client", "stranger"}, role) {
 		flags.Usage()
-		return fmt.Errorf("role %q: write decoy or outsider", role)
+		return fmt.Errorf("role %q: write decoy, outsider, client or stranger", role)
 	}
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("read flags: %w", err)
+	}
+	try := trial{limit: *limit, out: out}
+	switch {
+	case role == "stranger":
+		return try.stranger(ctx, *decoyAt, flags.Args())
+	case role == "client" && flags.NArg() == 1:
+		return try.client(ctx, flags.Arg(0))
+	case role == "client":
+		return errors.New("a client needs one cache: write host:port")
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))

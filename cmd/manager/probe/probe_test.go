@@ -19,8 +19,8 @@ func TestAProberThatWouldGuessDoesNotStart(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"without a role":             {nil, nil, "write decoy or outsider"},
-		"with a role that is none":   {[]string{"spy"}, nil, "write decoy or outsider"},
+		"without a role":             {nil, nil, "write decoy, outsider, client or stranger"},
+		"with a role that is none":   {[]string{"spy"}, nil, "write decoy, outsider, client or stranger"},
 		"with a stray argument":      {[]string{"decoy", "x"}, nil, `unexpected argument "x"`},
 		"without addresses":          {[]string{"decoy"}, nil, "status.podIPs"},
 		"with a wildcard":            {[]string{"decoy"}, map[string]string{"POD_IPS": "0.0.0.0"}, "a wildcard"},
