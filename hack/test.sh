@@ -27,7 +27,8 @@ finish() {
   printf '\n==> Lanes that ran (%d min %02d s in all)\n' \
     $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
   printf '  %s\n' "${report[@]}"
-  echo "==> Long lanes, not part of this run: make soak, make bench, make scale, make test-arm64, make build-arm64"
+  echo "==> Long lanes, not part of this run: make soak, make bench, make scale, make test-arm64, make build-arm64,"
+  echo "    make test-gitops with its five minutes of quiet; the lane gitops has one"
 }
 
 hack/requirements.sh || exit 1
@@ -53,6 +54,7 @@ lane demo demo
 lane e2e test-e2e
 lane attack test-attack
 lane helm test-helm
+lane gitops test-gitops MEMKEEP_GITOPS_QUIET=1m
 if [ -z "$was_up" ] && [ -z "${KEEP_CLUSTER:-}" ]; then lane down cluster-down; fi
 finish
 [ "$failed" = 0 ] || { echo "==> $failed of ${#report[@]} lanes failed"; exit 1; }
