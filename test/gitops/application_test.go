@@ -59,10 +59,11 @@ type state struct {
 		Kind, Name, Status string
 		Health             struct{ Status, Message string }
 	}
-	History []struct {
-		ID int64 `json:"id"`
-	}
+	History []history
 }
+
+// history is a sync that succeeded.
+type history struct{ Revision string }
 
 // String tells what is not well, as short as it can be said.
 func (s *state) String() string {

@@ -180,7 +180,7 @@ func chartInOtherModes(t *testing.T) {
 	}
 }
 
-// podsOf are the pods of a fleet.
+// uids are those of a fleet's pods by their names.
 func uids(ctx context.Context, key client.ObjectKey) (map[string]string, error) {
 	pods, err := cluster.FleetPods(ctx, key)
 	out := map[string]string{}

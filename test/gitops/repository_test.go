@@ -50,6 +50,9 @@ spec:
   engine:
     maxItemSize: 1048576
     adminCommands: [Watch, FlushAll]
+  placement:
+    tolerations:
+    - {key: node.example.com/dedicated, operator: Exists}
 `
 
 // makeRepositories lays the chart and the examples into git.

@@ -37,6 +37,7 @@ func TestGitOps(t *testing.T) {
 	each("a Memcache that leaves git leaves the cluster", pruned)
 	serial("an object that is in no Application is an orphan, and nothing of ours is", orphans)
 	serial("the chart does not drift in the other modes", chartInOtherModes)
+	serial("the checks can fail: a default inside a list item is drift", defaultInAListItem)
 	each("a deleted Application leaves nothing", deletedApplication)
 	serial("the deleted operator leaves the custom resource and nothing else", deletedOperator)
 }
