@@ -11,6 +11,7 @@ RACE_COMMANDS  ?= 20000
 SOAK_COMMANDS  ?= 4000000
 BENCH_FLAGS    ?=
 SCALE_FLAGS    ?=
+MEMKEEP_GITOPS_QUIET ?= 5m
 MEMKEEP_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memkeep
 KUBEBUILDER_ASSETS ?= $(MEMKEEP_CACHE)/bin
 VERSION        := $(shell cat VERSION)
@@ -159,6 +160,14 @@ test-helm: cluster-load install-yaml ## Helm 3 and Helm 4 on the real cluster: i
 	hack/helm.sh >/dev/null
 	$(E2E_ENV) go test -tags e2e -count=1 -timeout 20m -v ./test/helm
 
+.PHONY: test-gitops
+test-gitops: cluster-load install-yaml ## Argo CD's own controllers and examples/gitops on the real cluster, then MEMKEEP_GITOPS_QUIET of quiet.
+	hack/helm.sh >/dev/null
+	hack/argo/build.sh
+	go test -C hack/argo -count=1 ./health
+	$(E2E_ENV) MEMKEEP_ARGO=$(CURDIR)/hack/argo MEMKEEP_GITOPS_QUIET=$(MEMKEEP_GITOPS_QUIET) \
+		go test -tags e2e -count=1 -timeout 25m -v ./test/gitops
+
 .PHONY: test-conformance
 test-conformance: ## memcached's own test scripts, 1.6.18's from Debian's source or MEMCACHED_SRC=/path, against our binary.
 	MEMCACHED_SRC="$${MEMCACHED_SRC:-$$(hack/source.sh memcached)}" go test -tags conformance -count=1 -v -timeout 20m ./test/conformance
@@ -189,7 +198,7 @@ scale: test-deps ## Long lane: the operator's CPU, memory and requests at 1, 100
 lint: ## golangci-lint with the rooms' import rules and kube-api-linter; shellcheck.
 	hack/lint.sh run ./...
 	hack/debs.sh shellcheck >/dev/null
-	$(MEMKEEP_CACHE)/bin/shellcheck -x hack/*.sh hack/lib/*.sh hack/cluster/*.sh hack/cluster/*/*.sh .ci/run
+	$(MEMKEEP_CACHE)/bin/shellcheck -x hack/*.sh hack/lib/*.sh hack/cluster/*.sh hack/cluster/*/*.sh hack/argo/*.sh .ci/run
 
 .PHONY: verify-generated
 verify-generated: ## Fail when generated files are not current.

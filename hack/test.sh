@@ -29,7 +29,8 @@ finish() {
   printf '\n==> Lanes (%d min %02d s in all)\n' \
     $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
   printf '  %s\n' "${report[@]}"
-  echo "==> Long lanes, not part of this run: make soak, make bench, make scale, make test-arm64, make build-arm64"
+  echo "==> Long lanes, not part of this run: make soak, make bench, make scale, make test-arm64, make build-arm64,"
+  echo "    make test-gitops with its five minutes of quiet; the lane gitops has one"
 }
 
 hack/requirements.sh || exit 1
@@ -55,6 +56,7 @@ lane demo demo
 lane e2e test-e2e
 lane attack test-attack
 lane helm test-helm
+lane gitops test-gitops MEMKEEP_GITOPS_QUIET=1m
 # The other flavour of network needs the one development cluster for itself.
 if [ -n "$was_up" ] || [ -n "${KEEP_CLUSTER:-}" ]; then
   report+=("unenforced  did not run: the cluster stays up. make cluster-down && make test-unenforced && make cluster-down")

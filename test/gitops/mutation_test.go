@@ -1,0 +1,51 @@
+// Copyright The Memkeep Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package gitops
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// The CRD of the chart, and a place inside a list item.
+const (
+	crdYAML = "charts/memkeep/files/crd/customresourcedefinition-memcaches.memkeep.io.yaml"
+	item    = "\n                        effect:\n"
+	filled  = item + "                          default: NoSchedule\n"
+)
+
+// defaultInAListItem gives the CRD a default where there must be none, and
+// wants to see that server-side apply alone is out of sync for it: what quiet
+// is there to find.
+func defaultInAListItem(t *testing.T) {
+	revision := repos.platform.edit(t, crdYAML, item, filled)
+	check(t, refresh(t.Context(), operatorApp, "normal"))
+	untilWell(t, operatorApp, revision, time.Minute)
+	for _, m := range modes {
+		// What Argo CD knows of an object is as old as its last change.
+		repos.teams[m.name].edit(t, "caches/odd.yaml", "maxItemSize: 1048576", "maxItemSize: 2097152")
+		check(t, refresh(t.Context(), m.app, "normal"))
+	}
+	alone := modes[slices.IndexFunc(modes, func(m mode) bool { return m.serverApply && !m.serverDiff })]
+	took := until(t, alone.app, "drifts", time.Minute, func(s *state) bool {
+		// A sync that has succeeded, and changed nothing.
+		return s.Sync.Status == "OutOfSync" && s.OperationState.Phase == "Succeeded" &&
+			slices.ContainsFunc(s.History, func(h history) bool { return h.Revision == s.Sync.Revision })
+	})
+	for _, m := range modes {
+		t.Logf("FIGURE %s with a default inside a list item: %s", m.name, look(t, m.app))
+	}
+	t.Logf("FIGURE out of sync after %.1f s", took.Seconds())
+	revision = repos.platform.edit(t, crdYAML, filled, item)
+	check(t, refresh(t.Context(), operatorApp, "normal"))
+	untilWell(t, operatorApp, revision, time.Minute)
+	for _, m := range modes {
+		revision := repos.teams[m.name].edit(t, "caches/odd.yaml", "maxItemSize: 2097152", "maxItemSize: 1048576")
+		check(t, refresh(t.Context(), m.app, "normal"))
+		untilWell(t, m.app, revision, time.Minute)
+	}
+}
