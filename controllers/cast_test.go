@@ -74,7 +74,8 @@ func TestTheProbersNamespaceIsSeenWhateverIsWatched(t *testing.T) {
 	if names, namespace := podNamespaces(nil); len(names) != 0 || !namespace {
 		t.Errorf("pods of %v are watched, want all; its namespace: %t", names, namespace)
 	}
-	if names, namespace := podNamespaces([]string{"a"}); !slices.Equal(names, []string{"a", "own-outsider"}) || !namespace {
+	names, namespace := podNamespaces([]string{"a"})
+	if !slices.Equal(names, []string{"a", "own-outsider"}) || !namespace {
 		t.Errorf("pods of %v are watched; its namespace: %t", names, namespace)
 	}
 }
@@ -94,6 +95,9 @@ func TestWhenTheNetworkHasChanged(t *testing.T) {
 		}
 		return *out.(*corev1.Pod)
 	}
+	two := func(third corev1.Pod) []corev1.Pod { return []corev1.Pod{agent("a"), agent("b"), third} }
+	ofJob := func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "Job" }
+	dispensable := func(p *corev1.Pod) { p.Spec.PriorityClassName = "" }
 	start := time.Now()
 	for name, c := range map[string]struct {
 		pods    []corev1.Pod
@@ -105,8 +109,8 @@ func TestWhenTheNetworkHasChanged(t *testing.T) {
 		"an agent was replaced":          {[]corev1.Pod{agent("a"), agent("c")}, time.Hour, true, 0},
 		"an agent is gone":               {[]corev1.Pod{agent("a")}, time.Hour, true, 0},
 		"the next soon after":            {[]corev1.Pod{agent("a"), agent("c")}, 10 * time.Second, false, 20 * time.Second},
-		"a pod of another kind is there": {[]corev1.Pod{agent("a"), agent("b"), agent("c", func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "Job" })}, time.Hour, false, 0},
-		"a pod that can be done without": {[]corev1.Pod{agent("a"), agent("b"), agent("c", func(p *corev1.Pod) { p.Spec.PriorityClassName = "" })}, time.Hour, false, 0},
+		"a pod of another kind is there": {two(agent("c", ofJob)), time.Hour, false, 0},
+		"a pod that can be done without": {two(agent("c", dispensable)), time.Hour, false, 0},
 		"an agent has started anew": {[]corev1.Pod{agent("a"), agent("b", func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].ContainerID = "b2"
 		})}, time.Hour, true, 0},

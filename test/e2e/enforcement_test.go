@@ -25,6 +25,8 @@ import (
 
 const (
 	enforced = memkeepv1alpha1.ConditionAccessEnforced
+	proven   = memkeepv1alpha1.ReasonEnforcementProven
+	admitted = memkeepv1alpha1.ReasonStrangerAdmitted
 	// provenLimit is how long a proof may take from the start of a container, and
 	// refutedLimit how long a refutation may from a change: it waits 30 s for a
 	// policy that takes effect late.
@@ -42,7 +44,7 @@ func provenSoon(t *testing.T) {
 	namespace(t, key.Namespace)
 	mc := harness.NewFleet(key.Namespace, key.Name, 3)
 	check(t, cluster.Create(t.Context(), mc))
-	proven := map[string]time.Time{}
+	since := map[string]time.Time{}
 	_, err := cluster.Eventually(t.Context(), "every member proven", time.Minute, func(ctx context.Context) error {
 		if err := cluster.Get(ctx, key, mc); err != nil {
 			return err
@@ -51,26 +53,26 @@ func provenSoon(t *testing.T) {
 			if m.Enforcement == memkeepv1alpha1.EnforcementRefuted {
 				t.Errorf("%s is refuted", m.Name)
 			}
-			if m.Enforcement == memkeepv1alpha1.EnforcementProven && proven[m.Name].IsZero() {
-				proven[m.Name] = time.Now()
+			if m.Enforcement == memkeepv1alpha1.EnforcementProven && since[m.Name].IsZero() {
+				since[m.Name] = time.Now()
 			}
 		}
-		if len(proven) != 3 {
-			return fmt.Errorf("%d are: %+v", len(proven), mc.Status.Members)
+		if len(since) != 3 {
+			return fmt.Errorf("%d are: %+v", len(since), mc.Status.Members)
 		}
 		return nil
 	})
 	check(t, err)
-	cond, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, memkeepv1alpha1.ReasonEnforcementProven)
+	cond, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, proven)
 	check(t, err)
 	pods := ready(t, key)
 	var took []time.Duration
 	for i := range pods {
 		started := pods[i].Status.ContainerStatuses[0].State.Running.StartedAt.Time
-		took = append(took, proven[pods[i].Name].Sub(started))
+		took = append(took, since[pods[i].Name].Sub(started))
 	}
 	slices.Sort(took)
-	t.Logf("FIGURE container started to proven, three members: %.1f s, %.1f s, %.1f s (start in whole seconds); median %.1f s",
+	t.Logf("FIGURE container started to proven, three members: %.1f, %.1f, %.1f s (start in whole seconds); median %.1f s",
 		took[0].Seconds(), took[1].Seconds(), took[2].Seconds(), took[1].Seconds())
 	t.Logf("status says: %s", cond.Message)
 	if took[2] > provenLimit {
@@ -81,7 +83,7 @@ func provenSoon(t *testing.T) {
 	if mc.Status.Access != nil && len(mc.Status.Access.NotCovered) > 0 && len(players.nodes) > 1 {
 		t.Errorf("not covered: %q", mc.Status.Access.NotCovered)
 	}
-	told(t, key, corev1.EventTypeNormal, memkeepv1alpha1.ReasonEnforcementProven)
+	told(t, key, corev1.EventTypeNormal, proven)
 }
 
 // told waits for an event about a fleet.
@@ -129,28 +131,26 @@ func requiredServesWhileProven(t *testing.T) {
 	addr := harness.CacheAddress(pod)
 
 	asking := cluster.Ask(t.Context(), players.friend, addr)
-	cond, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionFalse, memkeepv1alpha1.ReasonStrangerAdmitted)
+	cond, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionFalse, admitted)
 	check(t, err)
 	t.Logf("status says: %s", cond.Message)
-	_, err = cluster.Condition(t.Context(), key, memkeepv1alpha1.ConditionReady, metav1.ConditionFalse,
-		memkeepv1alpha1.ReasonStrangerAdmitted)
+	_, err = cluster.Condition(t.Context(), key, memkeepv1alpha1.ConditionReady, metav1.ConditionFalse, admitted)
 	check(t, err)
 	asked, shut, served, err := asking.Stop()
 	check(t, err)
 	t.Logf("before it was proven its client asked %d times: %d served, %d had no connection", asked, len(served), shut)
 	if len(served) > 0 || asked-shut < 3 {
-		t.Errorf("the client was served %d times of %d before the proof (%d without connection)", len(served), asked, shut)
+		t.Errorf("the client was served %d times of %d before the proof (%d unconnected)", len(served), asked, shut)
 	}
 
 	check(t, cluster.Delete(t.Context(), wide(key.Namespace)))
 	isProven(t, key, addr, "the policy was removed")
 
 	check(t, cluster.Create(t.Context(), wide(key.Namespace)))
-	_, took, err := cluster.ConditionWithin(t.Context(), key, enforced, metav1.ConditionFalse,
-		memkeepv1alpha1.ReasonStrangerAdmitted, refutedLimit)
+	_, took, err := cluster.ConditionWithin(t.Context(), key, enforced, metav1.ConditionFalse, admitted, refutedLimit)
 	check(t, err)
 	t.Logf("FIGURE foreign policy to AccessEnforced=False: %.1f s", took.Seconds())
-	told(t, key, corev1.EventTypeWarning, memkeepv1alpha1.ReasonStrangerAdmitted)
+	told(t, key, corev1.EventTypeWarning, admitted)
 	_, err = cluster.Eventually(t.Context(), "the gate shut", 10*time.Second, func(ctx context.Context) error {
 		served, talk, err := cluster.Serves(ctx, players.friend, addr)
 		if err == nil && served {
@@ -168,8 +168,7 @@ func requiredServesWhileProven(t *testing.T) {
 func isProven(t *testing.T, key client.ObjectKey, addr, since string) {
 	t.Helper()
 	start := time.Now()
-	_, took, err := cluster.ConditionWithin(t.Context(), key, enforced, metav1.ConditionTrue,
-		memkeepv1alpha1.ReasonEnforcementProven, time.Minute)
+	_, took, err := cluster.ConditionWithin(t.Context(), key, enforced, metav1.ConditionTrue, proven, time.Minute)
 	check(t, err)
 	_, err = cluster.LetIn(t.Context(), players.friend, addr, harness.LabelLimit)
 	check(t, err)
@@ -185,13 +184,15 @@ func probersAreStrangers(t *testing.T) {
 	key := client.ObjectKey{Namespace: "e2e-probers", Name: "sessions"}
 	namespace(t, key.Namespace)
 	pods := create(t, harness.NewFleet(key.Namespace, key.Name, 1))
-	_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, memkeepv1alpha1.ReasonEnforcementProven)
+	_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, proven)
 	check(t, err)
 	space := operator.Key.Namespace + "-outsider"
 	for i, node := range players.nodes {
-		dialer := harness.DialerPod{Namespace: space, Name: fmt.Sprintf("e2e-dialer-%d", i), Node: node, Labels: map[string]string{
-			memkeepv1alpha1.LabelManagedBy: memkeepv1alpha1.ManagedBy, memkeepv1alpha1.LabelComponent: memkeepv1alpha1.ComponentProber,
-		}}
+		dialer := harness.DialerPod{Namespace: space, Name: fmt.Sprintf("e2e-dialer-%d", i), Node: node}
+		dialer.Labels = map[string]string{
+			memkeepv1alpha1.LabelManagedBy: memkeepv1alpha1.ManagedBy,
+			memkeepv1alpha1.LabelComponent: memkeepv1alpha1.ComponentProber,
+		}
 		pod, err := cluster.StartPod(t.Context(), dialer)
 		check(t, err)
 		t.Cleanup(func() { _ = cluster.Delete(context.Background(), pod, client.GracePeriodSeconds(0)) })

@@ -58,7 +58,8 @@ func proofCost(t *testing.T, ns string, fleets []client.ObjectKey, pods []corev1
 	for _, key := range fleets {
 		m := &memkeepv1alpha1.Memcache{}
 		edit(t, key, m, func() { m.Spec.Access.Verification = memkeepv1alpha1.VerificationDisabled })
-		_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionUnknown, memkeepv1alpha1.ReasonVerificationDisabled)
+		_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionUnknown,
+			memkeepv1alpha1.ReasonVerificationDisabled)
 		check(t, err)
 	}
 	time.Sleep(2 * time.Second)
@@ -78,8 +79,8 @@ func proofCost(t *testing.T, ns string, fleets []client.ObjectKey, pods []corev1
 	cpu := ((after.cpu - before.cpu) - (idleAfter.cpu - idle.cpu)) / rounds
 	t.Logf("FIGURE one round of one member: %.1f tries, %.0f bytes through the outsiders with their control port, "+
 		"%.1f ms of the operator's CPU (%.0f rounds)", attempts, size, cpu*1000, rounds)
-	t.Logf("FIGURE extrapolated to a fleet of three and an hour at rest (%d rounds a member): %.0f KB, %.0f tries, %.0f ms of CPU",
-		roundsAnHour, 3*roundsAnHour*size/1000, 3*roundsAnHour*attempts, 3*roundsAnHour*cpu*1000)
+	t.Logf("FIGURE extrapolated to a fleet of three and an hour at rest (%d rounds a member): %.0f KB, %.0f tries, "+
+		"%.0f ms of CPU", roundsAnHour, 3*roundsAnHour*size/1000, 3*roundsAnHour*attempts, 3*roundsAnHour*cpu*1000)
 	if attempts < 5 {
 		t.Errorf("%.1f tries a round: that proves little", attempts)
 	}
@@ -112,7 +113,8 @@ func measure(t *testing.T, pods []corev1.Pod, token string) spent {
 // transferred returns the bytes that went through a pod's network, both ways.
 func transferred(t *testing.T, pod *corev1.Pod) int64 {
 	t.Helper()
-	script := fmt.Sprintf(`for e in $(grep -lsa POD_UID=%s /proc/[0-9]*/environ); do cat ${e%%environ}net/dev; break; done`, pod.UID)
+	script := fmt.Sprintf(
+		`for e in $(grep -lsa POD_UID=%s /proc/[0-9]*/environ); do cat ${e%%environ}net/dev; break; done`, pod.UID)
 	out, err := cluster.OnNode(t.Context(), pod.Spec.NodeName, "bash", "-c", script)
 	check(t, err)
 	var sum int64

@@ -27,7 +27,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	memkeepv1alpha1 "github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/test/harness"
 )
 
@@ -50,7 +49,7 @@ func quietMinute(t *testing.T) {
 		keys = append(keys, client.ObjectKeyFromObject(mc))
 	}
 	for _, key := range keys {
-		_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, memkeepv1alpha1.ReasonEnforcementProven)
+		_, err := cluster.Condition(t.Context(), key, enforced, metav1.ConditionTrue, proven)
 		check(t, err)
 	}
 	token := metricsAsk(t)

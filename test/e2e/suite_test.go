@@ -51,7 +51,6 @@ func TestPromises(t *testing.T) {
 		row{"the operator alone reaches control ports", controlPorts},
 		row{"a fleet is proven within seconds of its start", provenSoon},
 		row{"Required serves while it is proven and not otherwise", requiredServesWhileProven},
-		row{"probers are admitted to no fleet", probersAreStrangers},
 		row{"the scale subresource scales", scale},
 		row{"an autoscaler scales", autoscaler},
 		row{"a quota's refusal is told", quotaIsTold},
@@ -68,6 +67,7 @@ func TestOperator(t *testing.T) {
 		row{"killed in the middle of its work it catches up", killedInTheMiddle},
 		row{"restarted, it speaks to every member again", controlComesBack},
 		row{"restarted or upgraded it leaves pods alone until asked", leavesPodsAlone},
+		row{"probers are admitted to no fleet", probersAreStrangers},
 		row{"without probers nothing is called proven, and who was proven serves on", withoutProbers},
 		row{"its metrics ask who reads them, and in a quiet minute it writes nothing", quietMinute},
 	)

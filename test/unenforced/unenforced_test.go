@@ -39,7 +39,8 @@ func TestANetworkThatEnforcesNothingIsFoundOutWithinAMinute(t *testing.T) {
 	if took > time.Minute {
 		t.Errorf("that took %s", took)
 	}
-	if want := "sessions-0: an outsider on the same node gets to port 11211, 11213, 9150"; !strings.Contains(cond.Message, want) {
+	want := "sessions-0: an outsider on the same node gets to port 11211, 11213, 9150"
+	if !strings.Contains(cond.Message, want) {
 		t.Errorf("it does not say %q", want)
 	}
 	_, err = cluster.Eventually(t.Context(), "an event", time.Minute, func(ctx context.Context) error {
@@ -83,7 +84,7 @@ func TestRequiredNeverServesAClient(t *testing.T) {
 	for who, a := range askings {
 		asked, shut, served, err := a.Stop()
 		check(t, err)
-		t.Logf("%s asked %d times, from the start of the pod on: %d served, %d had no connection", who, asked, len(served), shut)
+		t.Logf("%s asked %d times from the pod's start on: %d served, %d had no connection", who, asked, len(served), shut)
 		// Being turned away by the network would prove nothing about the gate.
 		if len(served) > 0 || asked-shut < 10 {
 			t.Errorf("%s was served %d times of %d (%d without connection)", who, len(served), asked, shut)

@@ -15,9 +15,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -214,6 +216,49 @@ func TestTheManagersPodIsAdmittedUnderRestricted(t *testing.T) {
 	if c.LivenessProbe == nil || c.ReadinessProbe == nil || c.Resources.Limits.Memory().IsZero() ||
 		c.Resources.Requests.Cpu().IsZero() {
 		t.Error("the manager lacks probes, requests or limits")
+	}
+}
+
+// TestTheProbersPodsAreAdmittedUnderRestricted lets Pod Security admission judge
+// the probers' pods, and looks that they can do nothing.
+func TestTheProbersPodsAreAdmittedUnderRestricted(t *testing.T) {
+	objects := installed(t)
+	for _, name := range []string{"memkeep-outsider", "memkeep-decoy"} {
+		d := find[appsv1.DaemonSet](t, objects, "DaemonSet", name)
+		if d.Namespace != "memkeep-system-outsider" {
+			t.Errorf("%s is in %s", name, d.Namespace)
+		}
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "judged", Namespace: d.Namespace, Labels: d.Spec.Template.Labels},
+			Spec:       d.Spec.Template.Spec,
+		}
+		if err := kube.Create(t.Context(), pod.DeepCopy(), client.DryRunAll); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		pod.Spec.SecurityContext.RunAsNonRoot = nil
+		err := kube.Create(t.Context(), pod, client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
+			t.Errorf("a prober that may be root: got %v, want it refused: else this test shows nothing", err)
+		}
+		if token := d.Spec.Template.Spec.AutomountServiceAccountToken; token == nil || *token {
+			t.Errorf("%s has a token", name)
+		}
+		for _, v := range d.Spec.Template.Spec.Volumes {
+			if v.ConfigMap == nil {
+				t.Errorf("%s has the volume %s", name, v.Name)
+			}
+		}
+	}
+	decoys := find[appsv1.DaemonSet](t, objects, "DaemonSet", "memkeep-decoy").Spec.Template.Labels
+	for _, u := range objects {
+		if u.GetKind() != "NetworkPolicy" || u.GetNamespace() != "memkeep-system-outsider" {
+			continue
+		}
+		policy := find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", u.GetName())
+		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+		if err != nil || selector.Matches(labels.Set(decoys)) {
+			t.Errorf("%s selects the decoys (%v): behind a policy they prove nothing", u.GetName(), err)
+		}
 	}
 }
 
