@@ -202,14 +202,14 @@ func widenedOf(f *facts) *verdict {
 	}
 	switch {
 	case len(v.WidenedBy) > 0:
-		var named []string
+		var all []string
 		for i := range v.WidenedBy {
-			named = append(named, told(&v.WidenedBy[i].Widening))
+			all = append(all, told(&v.WidenedBy[i].Widening))
 		}
 		if unclear != "" {
 			unclear = "; " + unclear
 		}
-		return yes(v.WidenedBy[0].Reason, "%s%s", bounded(named), unclear)
+		return yes(v.WidenedBy[0].Reason, "%s%s", bounded(all), unclear)
 	case unclear != "":
 		return unknown(v1alpha1.ReasonNotJudged, "%s", unclear)
 	}
