@@ -45,8 +45,8 @@ type widened struct {
 // judge looks at everybody's objects around the fleet for what admits more than
 // the Memcache does.
 func (r *Reconciler) judge(m *v1alpha1.Memcache, f *facts) {
-	if f.deleting {
-		return
+	if f.deleting || f.statefulSet == nil && f.err != nil {
+		return // Whose the pods are is not known.
 	}
 	key := client.ObjectKeyFromObject(m)
 	world, read := r.Observer.Around(key)
