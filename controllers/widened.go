@@ -45,8 +45,8 @@ type widened struct {
 // judge looks at everybody's objects around the fleet for what admits more than
 // the Memcache does.
 func (r *Reconciler) judge(m *v1alpha1.Memcache, f *facts) {
-	if f.deleting {
-		return
+	if f.deleting || f.statefulSet == nil && f.err != nil {
+		return // Whose the pods are is not known.
 	}
 	key := client.ObjectKeyFromObject(m)
 	world, read := r.Observer.Around(key)
@@ -202,14 +202,14 @@ func widenedOf(f *facts) *verdict {
 	}
 	switch {
 	case len(v.WidenedBy) > 0:
-		var named []string
+		var all []string
 		for i := range v.WidenedBy {
-			named = append(named, told(&v.WidenedBy[i].Widening))
+			all = append(all, told(&v.WidenedBy[i].Widening))
 		}
 		if unclear != "" {
 			unclear = "; " + unclear
 		}
-		return yes(v.WidenedBy[0].Reason, "%s%s", bounded(named), unclear)
+		return yes(v.WidenedBy[0].Reason, "%s%s", bounded(all), unclear)
 	case unclear != "":
 		return unknown(v1alpha1.ReasonNotJudged, "%s", unclear)
 	}

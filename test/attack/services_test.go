@@ -91,9 +91,7 @@ func serviceAttempts() []attempt {
 			want: ReadIt,
 			why: "Kubernetes lets a Service claim any address in externalIPs: what clients on other nodes store " +
 				"goes to the attacker",
-			report: func(t *testing.T, limit time.Duration) string {
-				return thiefGround.widened(t, limit, "Service", "thief")
-			},
+			reported: widenedElsewhere, report: thiefGround.widenedFromElsewhere,
 			try: thiefGround.claimAddress,
 		},
 	}

@@ -149,8 +149,9 @@ func policyAttempts() []attempt {
 	g := policiesGround
 	return []attempt{{
 		who: onlyPolicies, way: "add a policy that admits everybody to the fleet's pods",
-		want: ReadIt,
-		why:  "policies add up, and Kubernetes knows no policy that forbids: give that right as carefully as the data",
+		want:     ReadIt,
+		why:      "policies add up, and Kubernetes knows no policy that forbids: give that right as carefully as the data",
+		reported: widenedByPolicy,
 		report: func(t *testing.T, limit time.Duration) string {
 			return g.widened(t, limit, "NetworkPolicy", "everybody")
 		},

@@ -47,6 +47,7 @@ func TestPromises(t *testing.T) {
 		row{"in mode Audit strangers are served and counted", audit},
 		row{"the checks can fail", theChecksCanFail},
 		row{"a widened policy is taken back", aWidenedPolicyIsTakenBack},
+		row{"what is said to widen access is what strangers find", theVerdictIsWhatStrangersFind},
 		row{"a deleted pod comes back", aDeletedPodComesBack},
 		row{"the operator alone reaches control ports", controlPorts},
 		row{"a fleet is proven within seconds of its start", provenSoon},

@@ -165,7 +165,9 @@ func policy(t *rapid.T, name string) *networkingv1.NetworkPolicy {
 	case 0:
 		p.Spec.PodSelector.MatchLabels = map[string]string{v1alpha1.LabelName: fleetName}
 	case 1:
-		p.Spec.PodSelector.MatchLabels = map[string]string{"apps.kubernetes.io/pod-index": pick(t, []string{"0", "1", "2"}, "index")}
+		p.Spec.PodSelector.MatchLabels = map[string]string{
+			"apps.kubernetes.io/pod-index": pick(t, []string{"0", "1", "2"}, "index"),
+		}
 	case 2:
 		p.Spec.PodSelector = *selector(t, false)
 	}

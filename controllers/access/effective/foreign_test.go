@@ -112,7 +112,8 @@ func TestPoliciesOfAdministrators(t *testing.T) {
 			unclear("whether it selects the fleet's pods is not known")},
 		"of the baseline, which a NetworkPolicy overrides": {policy("BaselineAdminNetworkPolicy", spec(allNamespaces, allow(nil))), nil, ""},
 		"of the baseline, and no policy of ours is there": {all(func(s *stage) { s.world.Policies = nil }, policy("BaselineAdminNetworkPolicy", spec(allNamespaces, allow(nil)))),
-			[]string{"BaselineAdminNetworkPolicy other: ingress[0] opens " + everyPort + " to every pod of every namespace"}, ""},
+			[]string{"BaselineAdminNetworkPolicy other: ingress[0] opens " + everyPort +
+				" to every pod of every namespace"}, ""},
 		"of the cluster, that accepts at a port of TCP": {policy("ClusterNetworkPolicy", object{
 			"tier": "Admin", "priority": int64(1), "subject": allNamespaces, "ingress": list(object{
 				"action": "Accept", "from": everyone, "protocols": list(object{"tcp": object{"destinationPort": object{"number": int64(11211)}}}),

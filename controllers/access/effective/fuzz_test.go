@@ -19,11 +19,14 @@ import (
 func FuzzJudge(f *testing.F) {
 	for _, seed := range []string{
 		`{"podSelector":{},"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.0.0.0/9","x"]}}]}]}`,
-		`{"podSelector":{},"ingress":[{"ports":[{"port":11000,"endPort":11300},{"port":"memcache"}],"from":[{"podSelector":{"matchExpressions":[{"key":"a","operator":"NotIn","values":["b"]}]}}]}]}`,
+		`{"podSelector":{},"ingress":[{"ports":[{"port":11000,"endPort":11300},{"port":"memcache"}],
+			"from":[{"podSelector":{"matchExpressions":[{"key":"a","operator":"NotIn","values":["b"]}]}}]}]}`,
 		`{"type":"NodePort","selector":{"memkeep.io/name":"sessions"},"ports":[{"port":11211}],"externalIPs":["10.1.0.1"]}`,
 		`{"ports":[{}],"endpoints":[{"addresses":["10.1.0.1","10.1.9.9"]}]}`,
-		`{"endpointSelector":{},"ingress":[{"fromEndpoints":[{"matchLabels":{"k8s:a":"b"}}],"toPorts":[{"ports":[{"port":"99999999999","endPort":1}]}]}]}`,
-		`{"subject":{"namespaces":{}},"ingress":[{"action":"Allow","from":[{"namespaces":{}}],"ports":[{"portRange":{"start":1,"end":65535}}]}]}`,
+		`{"endpointSelector":{},"ingress":[{"fromEndpoints":[{"matchLabels":{"k8s:a":"b"}}],
+			"toPorts":[{"ports":[{"port":"99999999999","endPort":1}]}]}]}`,
+		`{"subject":{"namespaces":{}},"ingress":[{"action":"Allow","from":[{"namespaces":{}}],
+			"ports":[{"portRange":{"start":1,"end":65535}}]}]}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -49,7 +52,8 @@ func FuzzJudge(f *testing.F) {
 			}
 		}
 		first, second := Judge(&s.fleet, &s.world), Judge(&s.fleet, &s.world)
-		if !slices.EqualFunc(first.WidenedBy, second.WidenedBy, func(a, b Finding) bool { return a.Widening == b.Widening }) ||
+		same := func(a, b Finding) bool { return a.Widening == b.Widening }
+		if !slices.EqualFunc(first.WidenedBy, second.WidenedBy, same) ||
 			!slices.Equal(first.NotJudged, second.NotJudged) {
 			t.Errorf("once it is %+v, and then %+v", first, second)
 		}

@@ -40,8 +40,9 @@ type Source struct {
 }
 
 // ofPolicies is what the NetworkPolicies admit beyond the fleet's own, for each
-// rule, port, and pod that names its ports as no other before it; and the names of those that make no sense. namespace are
-// the labels of the fleet's namespace; nil where they are not known.
+// rule, port, and pod that names its ports as no other before it; and the names
+// of those that make no sense. namespace are the labels of the fleet's
+// namespace; nil where they are not known.
 func ofPolicies(
 	f *Fleet, policies []*networkingv1.NetworkPolicy, namespace map[string]string,
 ) (found []Excess, senseless []string) {

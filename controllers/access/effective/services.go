@@ -29,7 +29,7 @@ func serviceFindings(f *Fleet, w *access.World) []Finding {
 	var out []Finding
 	mine := f.addresses()
 	for _, s := range w.Services {
-		if taken := taken(f, s, mine); taken != "" {
+		if taken := taken(s, mine); taken != "" {
 			out = append(out, f.service(s, claimed, taken))
 			continue
 		}
@@ -102,11 +102,10 @@ func (f *Fleet) addresses() map[string]bool {
 // taken says that a Service takes an address of the fleet's as an external one;
 // empty where it does not. The nodes then send elsewhere what is meant for the
 // fleet (CVE-2020-8554).
-func taken(f *Fleet, s *corev1.Service, mine map[string]bool) string {
-	own := s.Namespace == f.Namespace && access.IsOwnService(f.Name, s.Name)
+func taken(s *corev1.Service, mine map[string]bool) string {
 	for _, a := range access.Externals(s) {
 		switch pod, there := mine[a]; {
-		case !there || own:
+		case !there:
 		case pod:
 			return "takes a member's address as its own external address"
 		default:

@@ -103,10 +103,11 @@ func TestServicesThatTakeAddresses(t *testing.T) {
 		})
 	}
 	check(t, map[string]row{
-		"a member's":           {taking("10.1.0.1", func(*corev1.Service) {}), []string{"Service door: takes a member's address as its own external address"}, ""},
-		"that of the Service":  {taking("10.96.0.9", func(*corev1.Service) {}), []string{"Service door: takes the address of the fleet's Service as its own external address"}, ""},
-		"in another notation":  {taking("::ffff:10.1.0.1", func(*corev1.Service) {}), []string{"Service door: takes a member's address as its own external address"}, ""},
-		"in another namespace": {taking("10.1.0.1", func(s *corev1.Service) { s.Namespace = "shop" }), []string{"Service in another namespace: takes a member's address as its own external address"}, ""},
+		"a member's":                             {taking("10.1.0.1", func(*corev1.Service) {}), []string{"Service door: takes a member's address as its own external address"}, ""},
+		"that of the Service":                    {taking("10.96.0.9", func(*corev1.Service) {}), []string{"Service door: takes the address of the fleet's Service as its own external address"}, ""},
+		"in the name of the fleet's own Service": {taking("10.1.0.1", func(s *corev1.Service) { s.Name = "sessions" }), []string{"Service sessions: takes a member's address as its own external address"}, ""},
+		"in another notation":                    {taking("::ffff:10.1.0.1", func(*corev1.Service) {}), []string{"Service door: takes a member's address as its own external address"}, ""},
+		"in another namespace":                   {taking("10.1.0.1", func(s *corev1.Service) { s.Namespace = "shop" }), []string{"Service in another namespace: takes a member's address as its own external address"}, ""},
 		"through the status of a load balancer": {taking("192.0.2.1", func(s *corev1.Service) {
 			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.1.0.2"}}
 		}), []string{"Service door: takes a member's address as its own external address"}, ""},

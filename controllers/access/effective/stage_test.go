@@ -61,7 +61,9 @@ func matching(key, value string) *metav1.LabelSelector {
 }
 
 func requiring(key string, op metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: op, Values: values}}}
+	return &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: op, Values: values}},
+	}
 }
 
 func in(key string, values ...string) *metav1.LabelSelector {
