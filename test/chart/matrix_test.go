@@ -109,7 +109,8 @@ func TestTheOnlyHooksAreTests(t *testing.T) {
 // TestTheCRDIsKept asks for the annotations by which Helm, and Argo CD, leave the definition.
 func TestTheCRDIsKept(t *testing.T) {
 	for keep, want := range map[string][2]string{"true": {"keep", "Prune=false,Delete=false"}, "false": {}} {
-		u := byName(t, parse(t, render(t, helms[0], "--set", "crds.keep="+keep)))["CustomResourceDefinition/memcaches.memkeep.io"]
+		objects := byName(t, parse(t, render(t, helms[0], "--set", "crds.keep="+keep)))
+		u := objects["CustomResourceDefinition/memcaches.memkeep.io"]
 		if u == nil {
 			t.Fatal("there is no CRD")
 		}
@@ -210,7 +211,8 @@ func TestTheApplicationsChartIsWellFormed(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 		for written, want := range map[string]string{"0": "0", "3": "3", "null": "<nil>"} {
-			text, err := helm.Run(t.Context(), "template", "web", app, "--namespace", "shop", "--set", "sessions.replicas="+written)
+			text, err := helm.Run(t.Context(), "template", "web", app, "--namespace", "shop",
+				"--set", "sessions.replicas="+written)
 			if err != nil {
 				t.Fatal(err)
 			}

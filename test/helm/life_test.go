@@ -164,7 +164,8 @@ func tellsOfStalled(t *testing.T, h helmcli.Helm) {
 		if err != nil {
 			t.Errorf("kubectl wait for Stalled: %v: %s", err, out)
 		}
-		if out, err := kubectl(t, "wait", "--for=condition=Ready", "memcache/"+fleet.Name, "-n", stalled, "--timeout", "3s"); err == nil {
+		out, err = kubectl(t, "wait", "--for=condition=Ready", "memcache/"+fleet.Name, "-n", stalled, "--timeout", "3s")
+		if err == nil {
 			t.Errorf("kubectl wait says that a stalled fleet is ready: %s", out)
 		}
 	}
@@ -251,9 +252,8 @@ func ends(t *testing.T, h helmcli.Helm) {
 		return nil
 	})
 	check(t, err)
-	if there(t, client.ObjectKey{Name: space + "-outsider"}, &corev1.Namespace{}) {
-		check(t, cluster.Gone(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: space + "-outsider"}}, time.Minute))
-	}
+	probers := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: space + "-outsider"}}
+	check(t, cluster.Gone(t.Context(), probers, time.Minute))
 }
 
 // kubectl runs the development cluster's.

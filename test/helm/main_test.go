@@ -168,9 +168,9 @@ func image(ref string) map[string]any {
 func sweep(ctx context.Context) error {
 	_ = os.Remove(images)
 	for _, name := range []string{shop, stalled} {
-		_, _ = helms[0].Run(ctx, "uninstall", "web", "--namespace", name, "--ignore-not-found", "--wait", "--timeout", limit)
+		_, _ = helms[0].Run(ctx, "uninstall", "web", "--namespace", name, "--ignore-not-found", "--timeout", limit)
 	}
-	_, _ = helms[0].Run(ctx, "uninstall", release, "--namespace", space, "--ignore-not-found", "--wait", "--timeout", limit)
+	_, _ = helms[0].Run(ctx, "uninstall", release, "--namespace", space, "--ignore-not-found", "--timeout", limit)
 	if err := client.IgnoreNotFound(cluster.Delete(ctx, &apiextensionsv1.CustomResourceDefinition{
 		ObjectMeta: metav1.ObjectMeta{Name: crd.Name},
 	})); err != nil {
@@ -273,7 +273,8 @@ func memcache(t *testing.T) *memkeepv1alpha1.Memcache {
 func shopPod(t *testing.T) harness.Pod {
 	t.Helper()
 	pods := &corev1.PodList{}
-	check(t, cluster.List(t.Context(), pods, client.InNamespace(shop), client.MatchingLabels{"app.kubernetes.io/name": "shop"}))
+	check(t, cluster.List(t.Context(), pods, client.InNamespace(shop),
+		client.MatchingLabels{"app.kubernetes.io/name": "shop"}))
 	if len(pods.Items) == 0 {
 		t.Fatal("the shop has no pod")
 	}

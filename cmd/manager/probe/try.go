@@ -82,7 +82,8 @@ func storeAndRead(ctx context.Context, cache string) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	length := strconv.Itoa(len(testValue))
-	if _, err := io.WriteString(conn, "set "+testKey+" 0 60 "+length+"\r\n"+testValue+"\r\nget "+testKey+"\r\n"); err != nil {
+	request := "set " + testKey + " 0 60 " + length + "\r\n" + testValue + "\r\nget " + testKey + "\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	reader := bufio.NewReader(io.LimitReader(conn, 1<<10))
