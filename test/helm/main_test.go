@@ -196,7 +196,7 @@ func check(t *testing.T, err error) {
 func helm(t *testing.T, h helmcli.Helm, args ...string) string {
 	t.Helper()
 	begun := time.Now()
-	out, err := h.Run(t.Context(), args...)
+	out, err := h.Say(t.Context(), args...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
