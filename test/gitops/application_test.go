@@ -7,6 +7,7 @@ package gitops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/memkeep/memkeep/test/harness"
@@ -27,6 +27,9 @@ const (
 
 	optionServerApply = "ServerSideApply=true"
 	compareOptions    = "argocd.argoproj.io/compare-options"
+
+	// tell is how many objects are named at most where many are not well.
+	tell = 3
 )
 
 // mode is a way in which Argo CD applies and compares.
@@ -68,16 +71,23 @@ type history struct{ Revision string }
 // String tells what is not well, as short as it can be said.
 func (s *state) String() string {
 	out := fmt.Sprintf("%s/%s at %.7s", s.Sync.Status, s.Health.Status, s.Sync.Revision)
+	others := 0
 	for _, r := range s.Resources {
-		if r.Status != "Synced" || r.Health.Status != "" && r.Health.Status != "Healthy" {
-			out += fmt.Sprintf("; %s %s is %s %s: %s", r.Kind, r.Name, r.Status, r.Health.Status, r.Health.Message)
+		if r.Status == "Synced" && (r.Health.Status == "" || r.Health.Status == "Healthy") {
+			continue
 		}
+		if others++; others <= tell {
+			out += fmt.Sprintf("; %s %s is %s %s %.150s", r.Kind, r.Name, r.Status, r.Health.Status, r.Health.Message)
+		}
+	}
+	if others > tell {
+		out += fmt.Sprintf("; and %d others", others-tell)
 	}
 	for _, c := range s.Conditions {
 		out += fmt.Sprintf("; %s: %s", c.Type, c.Message)
 	}
 	if s.OperationState.Phase != "Succeeded" {
-		out += fmt.Sprintf("; last sync %s: %s", s.OperationState.Phase, s.OperationState.Message)
+		out += fmt.Sprintf("; last sync %s: %.300s", s.OperationState.Phase, s.OperationState.Message)
 	}
 	return out
 }
@@ -99,11 +109,11 @@ func (s *state) resource(kind, name string) (health, message string) {
 
 func stateOf(app *unstructured.Unstructured) (*state, error) {
 	s := &state{}
-	status, _, err := unstructured.NestedMap(app.Object, "status")
+	data, err := json.Marshal(app.Object["status"])
 	if err != nil {
 		return nil, err
 	}
-	return s, runtime.DefaultUnstructuredConverter.FromUnstructured(status, s)
+	return s, json.Unmarshal(data, s)
 }
 
 // application reads an Application.
