@@ -42,6 +42,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 			if control.Flush() != nil {
 				return
 			}
+			// A deadline ends the stream when it comes, whether anything is being written or not.
+			_ = control.SetWriteDeadline(time.Time{})
 		}
 		select {
 		case <-time.After(watchPause):

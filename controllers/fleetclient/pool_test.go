@@ -49,6 +49,21 @@ func TestEveryPodIsEnrolledAndHeard(t *testing.T) {
 	}
 }
 
+// TestAConnectionWithNothingToSayLasts waits longer than any deadline there is
+// for what a pod says.
+func TestAConnectionWithNothingToSayLasts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, _ := w.pool()
+	p.Keep("a", []Target{w.start("quiet", nil).Target})
+	up(t, p, "quiet")
+	before, _ := p.Link("quiet")
+	time.Sleep(25 * time.Second)
+	if after, _ := p.Link("quiet"); after != before {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
+}
+
 func TestWhatIsWantedIsToldAndTakesEffect(t *testing.T) {
 	w := newWorld(t)
 	p, _ := w.pool()
