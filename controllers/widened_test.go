@@ -126,7 +126,8 @@ func TestTheFleetsOwnPolicies(t *testing.T) {
 }
 
 func TestPodsThatAreStillToComeAreJudged(t *testing.T) {
-	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions"}, Spec: v1alpha1.MemcacheSpec{Replicas: new(int32(3))}}
+	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions"}}
+	m.Spec.Replicas = new(int32(3))
 	f := healthy()
 	f.statefulSet.Spec.Template.Labels = map[string]string{v1alpha1.LabelName: "sessions"}
 	f.statefulSet.Spec.Template.Spec.Containers = []corev1.Container{{
@@ -150,7 +151,8 @@ func TestPodsThatAreStillToComeAreJudged(t *testing.T) {
 // TestTheMembershipIsOfTheFleetsPods: whatever stands behind the Services, ring
 // clients are told of the StatefulSet's pods.
 func TestTheMembershipIsOfTheFleetsPods(t *testing.T) {
-	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions"}, Spec: v1alpha1.MemcacheSpec{Replicas: new(int32(2))}}
+	m := &v1alpha1.Memcache{ObjectMeta: metav1.ObjectMeta{Name: "sessions"}}
+	m.Spec.Replicas = new(int32(2))
 	one, extra := podOf(0, "new", true), podOf(7, "new", true)
 	one.Status.PodIP, extra.Status.PodIP = "10.1.0.1", "10.1.9.9"
 	nodes := nodesOf(m, []corev1.Pod{one, extra})

@@ -180,20 +180,23 @@ func (b *box) beyond(others []*box, steps *int) *box {
 	if *steps--; b.empty() {
 		return nil
 	}
-	if len(others) == 0 || *steps < 0 {
+	if len(others) == 0 {
 		return b
 	}
-	o, rest := others[0], b
+	if *steps < 0 {
+		return b
+	}
+	o, more, rest := others[0], others[1:], b
 	dims := o.dims()
 	for _, d := range dims {
 		if b.at(d).and(o.at(d)).empty() {
-			return b.beyond(others[1:], steps) // nothing in common
+			return b.beyond(more, steps) // nothing in common
 		}
 	}
 	for _, d := range dims {
 		v, covered := rest.at(d), o.at(d)
 		if outside := v.and(covered.not()); !outside.empty() {
-			if found := rest.with(d, outside).beyond(others[1:], steps); found != nil {
+			if found := rest.with(d, outside).beyond(more, steps); found != nil {
 				return found
 			}
 		}
