@@ -81,7 +81,8 @@ func forgedAttempts() []attempt {
 	return []attempt{{
 		who: "a pod that may forge packets (CAP_NET_RAW)", way: "ask a member with a client's address for its own",
 		want: RefusedByNetwork,
-		why:  "this plugin drops what does not come from its pod's own address; elsewhere the answer goes to the address's owner",
+		why: "this plugin drops what does not come from its pod's own address; elsewhere the answer goes to the " +
+			"address's owner",
 		try: func(t *testing.T, _ Outcome) finding {
 			var found []finding
 			for _, node := range players.nodes {

@@ -24,7 +24,7 @@ func forge(dialer *net.Dialer, source netip.Addr) {
 		}
 		var failed error
 		if err := conn.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), level, option, 1) //nolint:gosec // a descriptor fits
+			failed = unix.SetsockoptInt(int(fd), level, option, 1)
 		}); err != nil {
 			return fmt.Errorf("reach the socket: %w", err)
 		}
