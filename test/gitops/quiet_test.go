@@ -171,8 +171,8 @@ func chartInOtherModes(t *testing.T) {
 		t.Run(change.name, func(t *testing.T) {
 			check(t, cluster.Patch(t.Context(), app, change.patch))
 			check(t, refresh(t.Context(), operatorApp, "hard"))
-			time.Sleep(compareEvery)
-			w := watchAll(t, []string{operatorApp}, compareEvery)[0]
+			time.Sleep(settle)
+			w := watchAll(t, []string{operatorApp}, settle)[0]
 			for _, d := range w.deviations {
 				t.Error(d)
 			}
