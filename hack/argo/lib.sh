@@ -6,8 +6,8 @@ ARGO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$ARGO_DIR/../lib/common.sh"
 
 ARGO=$CACHE/argo                   # programs, custom resources and settings of Argo CD
-MEMKEEP_ARGO_RUN=$CACHE/argo-run   # logs, process ids, keys of the one run; also the mark on its processes
-export MEMKEEP_ARGO_RUN
+# Logs, process ids and keys of a run; also the mark on its processes. Two runs need two folders, and two clusters.
+export MEMKEEP_ARGO_RUN=${MEMKEEP_ARGO_RUN:-$CACHE/argo-run}
 PATH=$ARGO/bin:$BIN:$PATH:$CACHE/tools
 
 OURS=gitops.memkeep.test/run       # label of what a run puts into a cluster

@@ -47,7 +47,7 @@ healthy() {
   local i
   for ((i = 0; i < 300; i++)); do
     if answers "$2" "$3"; then return; fi
-    ours "$(pid "$1")" || break
+    kill -0 "$(pid "$1")" 2>/dev/null || break
     sleep 0.1
   done
   die "the $1 did not come up"
@@ -88,7 +88,7 @@ start relay socat "UNIX-LISTEN:$RUN/api.sock,fork" "TCP:$api"
 start net unshare --net -- sh -c "ip link set lo up &&
   exec socat TCP-LISTEN:${api##*:},bind=127.0.0.1,reuseaddr,fork UNIX-CONNECT:$RUN/api.sock"
 until [[ $(readlink "/proc/$(pid net)/ns/net") != "$(readlink /proc/self/ns/net)" ]]; do
-  ours "$(pid net)" || die "no network namespace: $(cat "$RUN/net.log")"
+  kill -0 "$(pid net)" 2>/dev/null || die "no network namespace: $(cat "$RUN/net.log")"
   sleep 0.05
 done
 start_in_net redis miniredis 127.0.0.1:6379

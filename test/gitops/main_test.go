@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "gitops:", err)
 	}
 	if os.Getenv("MEMKEEP_E2E_KEEP") == "" {
-		if err := clear(); err != nil {
+		if err := end(); err != nil {
 			fmt.Fprintln(os.Stderr, "gitops:", err)
 			code = 1
 		}
@@ -88,8 +88,8 @@ func prepare(ctx context.Context) error {
 	return nil
 }
 
-// clear ends Argo CD and removes whatever a failed test has left.
-func clear() error {
+// end stops Argo CD and removes whatever a failed test has left.
+func end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if cluster == nil {

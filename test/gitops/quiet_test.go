@@ -142,11 +142,11 @@ func writers(t *testing.T, m mode) {
 	for i := range list.Items {
 		mc := &list.Items[i]
 		for _, f := range mc.ManagedFields {
-			if !strings.Contains(string(f.FieldsV1.Raw), `"f:spec"`) || f.Subresource == "scale" {
+			if !strings.Contains(f.FieldsV1.GetRawString(), `"f:spec"`) || f.Subresource == "scale" {
 				continue
 			}
 			if !strings.HasPrefix(f.Manager, "argocd-") {
-				t.Errorf("%s/%s: %s has written the spec: %s", m.namespace, mc.Name, f.Manager, f.FieldsV1.Raw)
+				t.Errorf("%s/%s: %s has written the spec: %s", m.namespace, mc.Name, f.Manager, f.FieldsV1.GetRawString())
 			}
 		}
 		if mc.Name == "autoscaled" && *mc.Spec.Replicas != 3 {
@@ -171,8 +171,8 @@ func chartInOtherModes(t *testing.T) {
 		t.Run(change.name, func(t *testing.T) {
 			check(t, cluster.Patch(t.Context(), app, change.patch))
 			check(t, refresh(t.Context(), operatorApp, "hard"))
-			time.Sleep(compareEvery)
-			w := watchAll(t, []string{operatorApp}, compareEvery)[0]
+			time.Sleep(settle)
+			w := watchAll(t, []string{operatorApp}, settle)[0]
 			for _, d := range w.deviations {
 				t.Error(d)
 			}

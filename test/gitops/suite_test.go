@@ -35,8 +35,16 @@ func TestGitOps(t *testing.T) {
 	each("a bad Memcache is Degraded, and says why", badMemcache)
 	each("an edit by hand is healed", editIsHealed)
 	each("a Memcache that leaves git leaves the cluster", pruned)
-	serial("an object that is in no Application is an orphan, and nothing of ours is", orphans)
-	serial("the chart does not drift in the other modes", chartInOtherModes)
+	serial("the chart and the namespaces", func(t *testing.T) {
+		t.Run("an object that is in no Application is an orphan, and nothing of ours is", func(t *testing.T) {
+			t.Parallel()
+			orphans(t)
+		})
+		t.Run("the chart does not drift in the other modes", func(t *testing.T) {
+			t.Parallel()
+			chartInOtherModes(t)
+		})
+	})
 	serial("the checks can fail: a default inside a list item is drift", defaultInAListItem)
 	each("a deleted Application leaves nothing", deletedApplication)
 	serial("the deleted operator leaves the custom resource and nothing else", deletedOperator)
