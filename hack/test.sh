@@ -51,8 +51,8 @@ lane image test-image
 lane cluster cluster-up
 lane demo demo
 lane e2e test-e2e
-lane attack test-attack
 lane helm test-helm
+lane attack test-attack
 if [ -z "$was_up" ] && [ -z "${KEEP_CLUSTER:-}" ]; then lane down cluster-down; fi
 finish
 [ "$failed" = 0 ] || { echo "==> $failed of ${#report[@]} lanes failed"; exit 1; }
