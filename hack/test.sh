@@ -54,8 +54,8 @@ lane image test-image
 lane cluster cluster-up
 lane demo demo
 lane e2e test-e2e
-lane attack test-attack
 lane helm test-helm
+lane attack test-attack
 lane gitops test-gitops MEMKEEP_GITOPS_QUIET=1m
 # The other flavour of network needs the one development cluster for itself.
 if [ -n "$was_up" ] || [ -n "${KEEP_CLUSTER:-}" ]; then

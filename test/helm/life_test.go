@@ -252,7 +252,8 @@ func may(t *testing.T, namespace, group, resource, verb string) bool {
 			Namespace: namespace, Group: group, Resource: resource, Verb: verb,
 		},
 	}}
-	review, err := cluster.Kube.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+	reviews := cluster.Kube.AuthorizationV1().SubjectAccessReviews()
+	review, err := reviews.Create(t.Context(), review, metav1.CreateOptions{})
 	check(t, err)
 	return review.Status.Allowed
 }

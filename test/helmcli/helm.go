@@ -80,7 +80,6 @@ func (h Helm) run(ctx context.Context, args []string) (out, more string, err err
 		return "", "", fmt.Errorf("run helm: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(home) }()
-	//nolint:gosec // The tests' own arguments.
 	cmd := exec.CommandContext(ctx, h.Program, args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home,
 		"KUBECONFIG="+h.Kubeconfig)
