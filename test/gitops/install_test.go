@@ -23,7 +23,7 @@ import (
 )
 
 // installLimit is for everything at once on an empty cluster, with Argo CD's pauses between retries.
-const installLimit = 2 * time.Minute
+const installLimit = 3 * time.Minute
 
 // allAtOnce gives Argo CD the Memcaches before the operator that they need.
 func allAtOnce(t *testing.T) {
