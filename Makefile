@@ -55,7 +55,7 @@ install-yaml: images ## dist/install.yaml for the images in dist/images/refs.
 	hack/install-yaml.sh
 
 .PHONY: generate
-generate: ## Deepcopy, apply configurations, CRD and RBAC from the Go sources.
+generate: ## Deepcopy, apply configurations, CRD and RBAC from the Go sources, and the Helm chart from these and its values.
 	hack/generate.sh
 
 .PHONY: clean

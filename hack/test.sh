@@ -52,8 +52,8 @@ lane image test-image
 lane cluster cluster-up
 lane demo demo
 lane e2e test-e2e
-lane attack test-attack
 lane helm test-helm
+lane attack test-attack
 lane gitops test-gitops MEMKEEP_GITOPS_QUIET=1m
 if [ -z "$was_up" ] && [ -z "${KEEP_CLUSTER:-}" ]; then lane down cluster-down; fi
 finish

@@ -20,34 +20,106 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		// want are what the message has to hold.
 		want []string
 	}{
-		"an unknown key":              {"replica: 3", []string{"'replica' not allowed"}},
-		"an unknown key in a group":   {"crds: {kep: true}", []string{"/crds", "'kep' not allowed"}},
-		"an unknown policy":           {"admission: {policies: {pod: Deny}}", []string{"/admission/policies", "'pod' not allowed"}},
-		"an unknown resource":         {"resources: {request: {cpu: 1}}", []string{"/resources", "'request' not allowed"}},
-		"a number as text":            {"replicas: two", []string{"/replicas", "got string, want integer"}},
-		"too few":                     {"replicas: 0", []string{"/replicas", "minimum"}},
-		"too many":                    {"replicas: 6", []string{"/replicas", "maximum"}},
-		"text for a truth":            {"crds: {keep: sometimes}", []string{"/crds/keep", "got string, want boolean"}},
-		"a list for text":             {"image: {tag: [a]}", []string{"/image/tag", "got array, want string"}},
-		"a mode that is none":         {"admission: {policies: {pods: deny}}", []string{"/admission/policies/pods", "'Deny', 'Warn', 'Audit', 'Disabled'"}},
-		"a digest that is none":       {"image: {digest: latest}", []string{"/image/digest", "does not match pattern"}},
-		"a period that is none":       {"podMonitor: {interval: often}", []string{"/podMonitor/interval", "does not match pattern"}},
-		"a port that is none":         {"networkPolicy: {egress: {apiServerPorts: [0]}}", []string{"/networkPolicy/egress/apiServerPorts/0"}},
-		"namespaces as text":          {"watchNamespaces: a,b", []string{"/watchNamespaces", "got string, want array"}},
-		"a namespace twice":           {"watchNamespaces: [a, a]", []string{"/watchNamespaces", "equal"}},
-		"an object without kind":      {"extraObjects: [{apiVersion: v1}]", []string{"/extraObjects/0", "kind"}},
-		"the operator's namespace":    {"watchNamespaces: [memkeep-system]", []string{"watchNamespaces: memkeep-system belongs to the operator"}},
-		"the outsiders' namespace":    {"watchNamespaces: [memkeep-system-outsider]", []string{"watchNamespaces: memkeep-system-outsider belongs"}},
-		"a namespace that is no name": {"watchNamespaces: [Team_A]", []string{`watchNamespaces: "Team_A" is not a namespace's name`}},
-		"no reader for all":           {"rbac: {clusterReader: false}", []string{"rbac.clusterReader: false needs watchNamespaces"}},
-		"rights for everybody":        {"serviceAccount: {create: false, name: default}", []string{"serviceAccount.name: default would give"}},
-		"a label that selects":        {"podLabels: {memkeep.io/component: x}", []string{"podLabels: memkeep.io/component is what"}},
-		"a label that admits":         {"commonLabels: {client.memkeep.io/a.b: 'true'}", []string{"commonLabels: client.memkeep.io/a.b says who"}},
-		"a monitor without metrics":   {"podMonitor: {enabled: true, tokenSecret: {name: x}}\nmetrics: {enabled: false}", []string{"podMonitor.enabled: true contradicts metrics.enabled: false"}},
-		"a monitor without a token":   {"podMonitor: {enabled: true}", []string{"needs podMonitor.tokenSecret.name"}},
-		"egress without a policy":     {"networkPolicy: {enabled: false, egress: {enabled: true}}", []string{"networkPolicy.egress.enabled: true contradicts"}},
-		"a guard without guards":      {"admission: {enabled: false, policies: {access: Deny}}", []string{"admission.policies.access: Deny contradicts"}},
-		"an allowed image with tag":   {"cacheImage: {alsoAllowed: ['example.com/cache:v1']}", []string{`cacheImage.alsoAllowed: "example.com/cache:v1"`}},
+		"an unknown key":            {"replica: 3", []string{"'replica' not allowed"}},
+		"an unknown key in a group": {"crds: {kep: true}", []string{"/crds", "'kep' not allowed"}},
+		"an unknown policy": {
+			"admission: {policies: {pod: Deny}}",
+			[]string{"/admission/policies", "'pod' not allowed"},
+		},
+		"an unknown resource": {
+			"resources: {request: {cpu: 1}}",
+			[]string{"/resources", "'request' not allowed"},
+		},
+		"a number as text": {
+			"replicas: two",
+			[]string{"/replicas", "got string, want integer"},
+		},
+		"too few":  {"replicas: 0", []string{"/replicas", "minimum"}},
+		"too many": {"replicas: 6", []string{"/replicas", "maximum"}},
+		"text for a truth": {
+			"crds: {keep: sometimes}",
+			[]string{"/crds/keep", "got string, want boolean"},
+		},
+		"a list for text": {
+			"image: {tag: [a]}",
+			[]string{"/image/tag", "got array, want string"},
+		},
+		"a mode that is none": {
+			"admission: {policies: {pods: deny}}",
+			[]string{"/admission/policies/pods", "'Deny', 'Warn', 'Audit', 'Disabled'"},
+		},
+		"a digest that is none": {
+			"image: {digest: latest}",
+			[]string{"/image/digest", "does not match pattern"},
+		},
+		"a period that is none": {
+			"podMonitor: {interval: often}",
+			[]string{"/podMonitor/interval", "does not match pattern"},
+		},
+		"a port that is none": {
+			"networkPolicy: {egress: {apiServerPorts: [0]}}",
+			[]string{"/networkPolicy/egress/apiServerPorts/0"},
+		},
+		"namespaces as text": {
+			"watchNamespaces: a,b",
+			[]string{"/watchNamespaces", "got string, want array"},
+		},
+		"a namespace twice": {
+			"watchNamespaces: [a, a]",
+			[]string{"/watchNamespaces", "equal"},
+		},
+		"an object without kind": {
+			"extraObjects: [{apiVersion: v1}]",
+			[]string{"/extraObjects/0", "kind"},
+		},
+		"the operator's namespace": {
+			"watchNamespaces: [memkeep-system]",
+			[]string{"watchNamespaces: memkeep-system belongs to the operator"},
+		},
+		"the outsiders' namespace": {
+			"watchNamespaces: [memkeep-system-outsider]",
+			[]string{"watchNamespaces: memkeep-system-outsider belongs"},
+		},
+		"a namespace that is no name": {
+			"watchNamespaces: [Team_A]",
+			[]string{`watchNamespaces: "Team_A" is not a namespace's name`},
+		},
+		"no reader for all": {
+			"rbac: {clusterReader: false}",
+			[]string{"rbac.clusterReader: false needs watchNamespaces"},
+		},
+		"rights for everybody": {
+			"serviceAccount: {create: false, name: default}",
+			[]string{"serviceAccount.name: default would give"},
+		},
+		"a label that selects": {
+			"podLabels: {memkeep.io/component: x}",
+			[]string{"podLabels: memkeep.io/component is what"},
+		},
+		"a label that admits": {
+			"commonLabels: {client.memkeep.io/a.b: 'true'}",
+			[]string{"commonLabels: client.memkeep.io/a.b says who"},
+		},
+		"a monitor without metrics": {
+			"podMonitor: {enabled: true, tokenSecret: {name: x}}\nmetrics: {enabled: false}",
+			[]string{"podMonitor.enabled: true contradicts metrics.enabled: false"},
+		},
+		"a monitor without a token": {
+			"podMonitor: {enabled: true}",
+			[]string{"needs podMonitor.tokenSecret.name"},
+		},
+		"egress without a policy": {
+			"networkPolicy: {enabled: false, egress: {enabled: true}}",
+			[]string{"networkPolicy.egress.enabled: true contradicts"},
+		},
+		"a guard without guards": {
+			"admission: {enabled: false, policies: {access: Deny}}",
+			[]string{"admission.policies.access: Deny contradicts"},
+		},
+		"an allowed image with tag": {
+			"cacheImage: {alsoAllowed: ['example.com/cache:v1']}",
+			[]string{`cacheImage.alsoAllowed: "example.com/cache:v1"`},
+		},
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -6,6 +6,7 @@
 package chart
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,7 +109,8 @@ func TestTheOnlyHooksAreTests(t *testing.T) {
 // TestTheCRDIsKept asks for the annotations by which Helm, and Argo CD, leave the definition.
 func TestTheCRDIsKept(t *testing.T) {
 	for keep, want := range map[string][2]string{"true": {"keep", "Prune=false,Delete=false"}, "false": {}} {
-		u := byName(t, parse(t, render(t, helms[0], "--set", "crds.keep="+keep)))["CustomResourceDefinition/memcaches.memkeep.io"]
+		objects := byName(t, parse(t, render(t, helms[0], "--set", "crds.keep="+keep)))
+		u := objects["CustomResourceDefinition/memcaches.memkeep.io"]
 		if u == nil {
 			t.Fatal("there is no CRD")
 		}
@@ -176,6 +178,49 @@ func TestTheAPIServerTakesEveryRendering(t *testing.T) {
 			}
 			t.Logf("%d objects", len(objects))
 		})
+	}
+}
+
+// TestElsewhereNothingKnowsTheUsualNamespace renders for another namespace.
+func TestElsewhereNothingKnowsTheUsualNamespace(t *testing.T) {
+	out, err := helms[0].Run(t.Context(), "template", release, chart, "--namespace", "elsewhere",
+		"--set", "networkPolicy.egress.enabled=true,admission.policies.access=Deny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, space) {
+			t.Errorf("it says %q", line)
+		}
+	}
+	for what, n := range map[string]int{
+		"'system:serviceaccount:elsewhere:memkeep-manager'": 2, "namespace: elsewhere-outsider": 3,
+	} {
+		if got := strings.Count(out, what); got < n {
+			t.Errorf("%q is there %d times, want %d", what, got, n)
+		}
+	}
+}
+
+// TestTheApplicationsChartIsWellFormed lints the example and asks that its
+// Memcache has the replicas that were written, none and nobody's included.
+func TestTheApplicationsChartIsWellFormed(t *testing.T) {
+	const app = root + "/examples/app"
+	for _, helm := range helms {
+		if out, err := helm.Run(t.Context(), "lint", "--strict", app); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		for written, want := range map[string]string{"0": "0", "3": "3", "null": "<nil>"} {
+			text, err := helm.Run(t.Context(), "template", "web", app, "--namespace", "shop",
+				"--set", "sessions.replicas="+written)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := byName(t, parse(t, text))["Memcache shop/web-sessions"].Object["spec"].(map[string]any)["replicas"]
+			if fmt.Sprint(got) != want {
+				t.Errorf("%s, replicas: %s: got %v, want %v", helm, written, got, want)
+			}
+		}
 	}
 }
 

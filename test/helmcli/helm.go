@@ -64,12 +64,22 @@ func Program(name string) (string, error) {
 // Run runs Helm and returns what it wrote to stdout. The error carries what it
 // wrote to stderr.
 func (h Helm) Run(ctx context.Context, args ...string) (string, error) {
+	out, _, err := h.run(ctx, args)
+	return out, err
+}
+
+// Say runs Helm and returns all that it wrote: hooks' logs go to stderr.
+func (h Helm) Say(ctx context.Context, args ...string) (string, error) {
+	out, more, err := h.run(ctx, args)
+	return out + more, err
+}
+
+func (h Helm) run(ctx context.Context, args []string) (out, more string, err error) {
 	home, err := os.MkdirTemp("", "helm")
 	if err != nil {
-		return "", fmt.Errorf("run helm: %w", err)
+		return "", "", fmt.Errorf("run helm: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(home) }()
-	//nolint:gosec // The tests' own arguments.
 	cmd := exec.CommandContext(ctx, h.Program, args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home,
 		"KUBECONFIG="+h.Kubeconfig)
@@ -77,9 +87,9 @@ func (h Helm) Run(ctx context.Context, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		text := strings.TrimSpace(stderr.String())
-		return stdout.String(), fmt.Errorf("%s %s: %w: %s", h, strings.Join(args, " "), err, text)
+		return stdout.String(), text, fmt.Errorf("%s %s: %w: %s", h, strings.Join(args, " "), err, text)
 	}
-	return stdout.String(), nil
+	return stdout.String(), stderr.String(), nil
 }
 
 // Parse returns the objects of a YAML stream.

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/memkeep/memkeep/cache-server/controlapi"
@@ -82,7 +84,8 @@ func storeAndRead(ctx context.Context, cache string) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	length := strconv.Itoa(len(testValue))
-	if _, err := io.WriteString(conn, "set "+testKey+" 0 60 "+length+"\r\n"+testValue+"\r\nget "+testKey+"\r\n"); err != nil {
+	request := "set " + testKey + " 0 60 " + length + "\r\n" + testValue + "\r\nget " + testKey + "\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	reader := bufio.NewReader(io.LimitReader(conn, 1<<10))
@@ -107,18 +110,20 @@ func (t *trial) stranger(ctx context.Context, decoy string, targets []string) er
 	if err := t.open(ctx, decoy); err != nil {
 		return err
 	}
+	found, errs := make([]map[string]controlapi.Outcome, len(targets)), make([]error, len(targets))
+	var wait sync.WaitGroup
+	for i, target := range targets {
+		wait.Go(func() { found[i], errs[i] = t.dial(ctx, target) })
+	}
+	wait.Wait()
 	var open []error
-	for _, target := range targets {
-		results, err := t.dial(ctx, target)
-		if err != nil {
-			return err
-		}
-		for address, outcome := range results {
-			switch outcome {
+	for i, target := range targets {
+		for _, address := range slices.Sorted(maps.Keys(found[i])) {
+			switch outcome := found[i][address]; outcome {
 			case controlapi.Connected:
 				open = append(open, fmt.Errorf("%w: %s (%s) accepted the connection", errOpen, target, address))
 			case controlapi.Failed:
-				return fmt.Errorf("%s (%s) could not be tried", target, address)
+				errs = append(errs, fmt.Errorf("%s (%s) could not be tried", target, address))
 			default:
 				fmt.Fprintf(t.out, "A stranger did not get in at %s (%s): %s.\n", target, address, outcome)
 			}
@@ -126,6 +131,9 @@ func (t *trial) stranger(ctx context.Context, decoy string, targets []string) er
 	}
 	if len(open) > 0 {
 		return fmt.Errorf("%w; does this cluster enforce NetworkPolicies?", errors.Join(open...))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	return t.open(ctx, decoy)
 }

@@ -60,8 +60,10 @@ func TestAClientSaysWhetherItWasServed(t *testing.T) {
 		cache func(*testing.T) string
 		want  string
 	}{
-		"by a cache":             {func(t *testing.T) string { return accepting(t, asACache) }, ""},
-		"by something else":      {func(t *testing.T) string { return accepting(t, "memkeep-decoy\r\n") }, `it said "memkeep-decoy"`},
+		"by a cache": {func(t *testing.T) string { return accepting(t, asACache) }, ""},
+		"by something else": {
+			func(t *testing.T) string { return accepting(t, "memkeep-decoy\r\n") }, `it said "memkeep-decoy"`,
+		},
 		"by one that hangs up":   {func(t *testing.T) string { return accepting(t, "STORED\r\n") }, "read: EOF"},
 		"by nobody":              {closed, "no client was served"},
 		"by one that was not up": {func(*testing.T) string { return "no.such.host.invalid:1" }, "no client was served"},
