@@ -86,17 +86,24 @@ func arrives(t *testing.T, m mode, revision string, whole func(context.Context) 
 	}
 }
 
+// uids are those of a fleet's pods by their names.
+func uids(t *testing.T, key client.ObjectKey) map[string]string {
+	t.Helper()
+	pods, err := cluster.FleetPods(t.Context(), key)
+	check(t, err)
+	return harness.UIDs(pods)
+}
+
 // moreMemory replaces every pod.
 func moreMemory(t *testing.T, m mode) {
 	key := keyOf(m.namespace, "sessions")
-	old, err := uids(t.Context(), key)
-	check(t, err)
+	old := uids(t, key)
 	revision := repos.teams[m.name].edit(t, sessionsYAML, "memory: 64Mi", "memory: 80Mi")
 	a := arrives(t, m, revision, func(ctx context.Context) error {
 		pods, err := fleetOf(ctx, key, 2)
-		for i := range pods {
-			if old[pods[i]] != "" {
-				return fmt.Errorf("an old pod is there: %s", pods[i])
+		for name, uid := range old {
+			if slices.Contains(pods, uid) {
+				return fmt.Errorf("the old %s is there", name)
 			}
 		}
 		return err
@@ -110,15 +117,13 @@ func moreMemory(t *testing.T, m mode) {
 // moreReplicas adds a pod and leaves the others.
 func moreReplicas(t *testing.T, m mode) {
 	key := keyOf(m.namespace, "sessions")
-	old, err := uids(t.Context(), key)
-	check(t, err)
+	old := uids(t, key)
 	revision := repos.teams[m.name].edit(t, sessionsYAML, "replicas: 2", "replicas: 3")
 	a := arrives(t, m, revision, func(ctx context.Context) error {
 		_, err := fleetOf(ctx, key, 3)
 		return err
 	})
-	now, err := uids(t.Context(), key)
-	check(t, err)
+	now := uids(t, key)
 	for name, uid := range old {
 		if now[name] != uid {
 			t.Errorf("%s was replaced, too", name)
@@ -151,8 +156,7 @@ func fleetOf(ctx context.Context, key client.ObjectKey, wanted int) ([]string, e
 // server cannot know to be wrong, and takes it back.
 func badMemcache(t *testing.T, m mode) {
 	key := keyOf(m.namespace, "sessions")
-	before, err := uids(t.Context(), key)
-	check(t, err)
+	before := uids(t, key)
 	repo := repos.teams[m.name]
 	repo.edit(t, sessionsYAML, "values: [shop-batch]", "values: ["+operatorNS+"]")
 	check(t, refresh(t.Context(), m.app, "normal"))
@@ -171,8 +175,7 @@ func badMemcache(t *testing.T, m mode) {
 	revision := repo.edit(t, sessionsYAML, "values: ["+operatorNS+"]", "values: [shop-batch]")
 	check(t, refresh(t.Context(), m.app, "normal"))
 	untilWell(t, m.app, revision, changeLimit)
-	after, err := uids(t.Context(), key)
-	check(t, err)
+	after := uids(t, key)
 	if !maps.Equal(before, after) {
 		t.Errorf("a bad spec cost pods: %v, before %v", after, before)
 	}

@@ -114,17 +114,13 @@ func script(ctx context.Context, name string) error {
 
 // sweep removes the installation and the namespaces of an earlier run.
 func sweep(ctx context.Context) error {
-	namespaces := []string{operatorNS, operatorNS + "-outsider", operatorNS + "-test"}
-	for _, m := range modes {
-		namespaces = append(namespaces, m.namespace)
-	}
 	op, err := cluster.FindOperator()
 	if err != nil {
 		return err
 	}
 	// Fleets first: no object is left without somebody who knows how to end it.
-	for _, name := range namespaces[3:] {
-		if err := cluster.DropNamespace(ctx, name); err != nil {
+	for _, m := range modes {
+		if err := cluster.DropNamespace(ctx, m.namespace); err != nil {
 			return err
 		}
 	}
@@ -136,7 +132,7 @@ func sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range namespaces[:3] {
+	for _, name := range []string{operatorNS, operatorNS + "-outsider", operatorNS + "-test"} {
 		if err := cluster.DropNamespace(ctx, name); err != nil {
 			return err
 		}

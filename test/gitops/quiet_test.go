@@ -6,7 +6,6 @@
 package gitops
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -178,14 +177,4 @@ func chartInOtherModes(t *testing.T) {
 			}
 		})
 	}
-}
-
-// uids are those of a fleet's pods by their names.
-func uids(ctx context.Context, key client.ObjectKey) (map[string]string, error) {
-	pods, err := cluster.FleetPods(ctx, key)
-	out := map[string]string{}
-	for i := range pods {
-		out[pods[i].Name] = string(pods[i].UID)
-	}
-	return out, err
 }
