@@ -90,17 +90,18 @@ func (r *Reconciler) Cast(mgr ctrl.Manager, namespace string) error {
 	always := func(r reconcile.Request) handler.MapFunc {
 		return func(context.Context, client.Object) []reconcile.Request { return []reconcile.Request{r} }
 	}
-	err = ctrl.NewControllerManagedBy(mgr).Named("cast").
+	b := ctrl.NewControllerManagedBy(mgr).Named("cast").
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(always(castRequest)), builder.WithPredicates(probers)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(always(castRequest)), builder.WithPredicates(own)).
-		WatchesRawSource(source.Kind(agents, &corev1.Pod{},
+		// A standby has nobody dial.
+		WithOptions(controller.Options{EnableWarmup: new(false), SkipNameValidation: &r.SkipNameValidation})
+	if agents != nil {
+		b = b.WatchesRawSource(source.Kind(agents, &corev1.Pod{},
 			handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Pod) []reconcile.Request {
 				return []reconcile.Request{agentsRequest}
-			}))).
-		// A standby has nobody dial.
-		WithOptions(controller.Options{EnableWarmup: new(false), SkipNameValidation: &r.SkipNameValidation}).
-		Complete(c)
-	if err != nil {
+			})))
+	}
+	if err := b.Complete(c); err != nil {
 		return fmt.Errorf("build controller of the probers: %w", err)
 	}
 	return nil

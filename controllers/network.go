@@ -4,12 +4,15 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -20,9 +23,45 @@ import (
 // networkPause is the least time between two rounds of proofs for the network's sake.
 const networkPause = 30 * time.Second
 
+// reviewTimeout bounds the question which pods may be watched.
+const reviewTimeout = 10 * time.Second
+
+// mayWatchPods asks whether the operator may watch the pods of all namespaces.
+// Where it may not, a cache of them would never be filled, and end the manager.
+func mayWatchPods(ctx context.Context, c client.Writer) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
+	defer cancel()
+	for _, verb := range []string{"list", "watch"} {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Resource: "pods"},
+		}}
+		switch err := c.Create(ctx, review); {
+		case apierrors.IsForbidden(err):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("ask whether pods may be watched: %w", err)
+		case !review.Status.Allowed:
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // newAgents returns a cache of the pods on their nodes' network, of which the
-// network plugin's agents are some. The manager runs it while it leads.
+// network plugin's agents are some. The manager runs it while it leads. It is
+// nil where the operator may not watch the cluster's pods: members are then
+// dialled anew at intervals alone, whatever happens to the agents.
 func newAgents(mgr ctrl.Manager) (cache.Cache, error) {
+	//nolint:forbidigo // Set-up has no context.
+	may, err := mayWatchPods(context.Background(), mgr.GetClient())
+	if err != nil {
+		return nil, err
+	}
+	if !may {
+		ctrl.Log.WithName("proof").Info(
+			"The cluster's pods may not be watched: a change of the network plugin's agents is not noticed")
+		return nil, nil
+	}
 	agents, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
