@@ -13,8 +13,7 @@ mkdir -p "$CACHE/stamps"
 
 if ! fresh "$stamp" "$digest" "$program" "$program-stages.yaml"; then
   say "compiling kwok (1 minute on two cores the first time)"
-  go build -C "$module" -ldflags '-s -w' -o "$program.new" sigs.k8s.io/kwok/cmd/kwok
-  mv "$program.new" "$program"
+  compile "$module" "$program" sigs.k8s.io/kwok/cmd/kwok
   stages=$(go list -C "$module" -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
   for file in "$stages"/node/fast/node-*.yaml "$stages"/node/heartbeat-with-lease/node-*.yaml \
     "$stages"/pod/fast/pod-*.yaml; do

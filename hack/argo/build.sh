@@ -12,22 +12,6 @@ stamp=$CACHE/stamps/argo
 digest=$(digest_of "$ARGO_DIR"/{go.mod,go.sum,build.sh} "$ARGO_DIR"/{argocd,miniredis}/*.go "$(go env GOVERSION)" "$GOFLAGS")
 mkdir -p "$CACHE/stamps" "$ARGO/bin"
 
-# compile NAME LDFLAGS: go build of a folder of this module, with a sign of life every half minute.
-compile() {
-  local name=$1 flags="-s -w ${2:-}" begun=$SECONDS builder
-  go build -C "$ARGO_DIR" -ldflags "$flags" -o "$ARGO/bin/$name.new" "./$name" &
-  builder=$!
-  while kill -0 $builder 2>/dev/null; do
-    sleep 0.3
-    if ((SECONDS - begun >= 30)); then
-      begun=$SECONDS
-      say "... still compiling $name"
-    fi
-  done
-  wait $builder || die "cannot compile ./$name in $ARGO_DIR; the reason is above"
-  mv "$ARGO/bin/$name.new" "$ARGO/bin/$name"
-}
-
 exec 9>"$CACHE/argo.lock"
 flock -n 9 || { say "waiting for another build of Argo CD"; flock 9; }
 fresh "$stamp" "$digest" "$ARGO"/bin/{argocd,miniredis,git-verify-wrapper.sh} "${links[@]/#/$ARGO/bin/}" \
@@ -35,8 +19,8 @@ fresh "$stamp" "$digest" "$ARGO"/bin/{argocd,miniredis,git-verify-wrapper.sh} "$
 
 version=$(go list -C "$ARGO_DIR" -m -f '{{.Version}}' $module)
 say "compiling Argo CD $version (2 minutes on two cores where Kubernetes is compiled, 4 else)"
-compile argocd "-X $module/common.version=${version#v}"
-compile miniredis
+compile "$ARGO_DIR" "$ARGO/bin/argocd" ./argocd "-X $module/common.version=${version#v}"
+compile "$ARGO_DIR" "$ARGO/bin/miniredis" ./miniredis
 for name in "${links[@]}"; do
   ln -sf argocd "$ARGO/bin/$name"
 done

@@ -39,3 +39,19 @@ fresh() {
   [[ -f $stamp && $(<"$stamp") == "$digest" ]] || return 1
   for file in "$@"; do [[ -e $file ]] || return 1; done
 }
+
+# compile DIRECTORY OUTPUT PACKAGE [LDFLAGS]: go build in the module DIRECTORY, with a sign of life every half minute.
+compile() {
+  local directory=$1 output=$2 package=$3 flags="-s -w ${4:-}" builder begun=$SECONDS
+  go build -C "$directory" -ldflags "$flags" -o "$output.new" "$package" &
+  builder=$!
+  while kill -0 $builder 2>/dev/null; do
+    sleep 0.3
+    if ((SECONDS - begun >= 30)); then
+      begun=$SECONDS
+      say "... still compiling ${output##*/}"
+    fi
+  done
+  wait $builder || die "cannot compile $package in $directory; the reason is above"
+  mv "$output.new" "$output"
+}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/memkeep/memkeep/test/helmcli"
+	"github.com/memkeep/memkeep/test/manifests"
 )
 
 const (
@@ -71,7 +72,7 @@ func try(t *testing.T, helm helmcli.Helm, more ...string) (string, error) {
 // parse parses a rendering.
 func parse(t *testing.T, text string) []*unstructured.Unstructured {
 	t.Helper()
-	objects, err := helmcli.Parse(text)
+	objects, err := manifests.Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,12 +5,14 @@ package ecosystem
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/memkeep/memkeep/test/helmcli"
+	"github.com/memkeep/memkeep/test/manifests"
 )
 
 // TestThePrometheusOperatorReadsThePodMonitor decodes what the chart renders
@@ -25,7 +27,7 @@ func TestThePrometheusOperatorReadsThePodMonitor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := helmcli.Parse(text)
+	objects, err := manifests.Parse(strings.NewReader(text))
 	if err != nil || len(objects) != 1 {
 		t.Fatalf("got %d objects, %v", len(objects), err)
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,8 +18,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/memkeep/memkeep/test/manifests"
 )
 
 // installLimit is how long the operator may take to become available.
@@ -49,18 +49,11 @@ func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read manifests: %w", err)
 		}
-		decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
-		for {
-			obj := &unstructured.Unstructured{}
-			if err := decoder.Decode(&obj.Object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return nil, fmt.Errorf("read %s: %w", p, err)
-			}
-			if len(obj.Object) > 0 {
-				objects = append(objects, obj)
-			}
+		found, err := manifests.Parse(bytes.NewReader(data))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", p, err)
 		}
+		objects = append(objects, found...)
 	}
 	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
 		return slices.Index(first, b.GetKind()) - slices.Index(first, a.GetKind())

@@ -55,13 +55,9 @@ func (s *Suite) Main(ctx context.Context, m interface{ Run() int }) int {
 	// Client libraries log what the tests look at anyway.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
-	c, err := Connect()
+	c, err := ConnectAloud()
 	if err != nil {
 		return s.failed(err)
-	}
-	start := time.Now()
-	c.Progress = func(format string, args ...any) {
-		fmt.Fprintf(os.Stdout, "    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
 	if err := s.prepare(ctx, c); err != nil {
 		return s.failed(err)
@@ -74,6 +70,20 @@ func (s *Suite) Main(ctx context.Context, m interface{ Run() int }) int {
 		return s.failed(err)
 	}
 	return code
+}
+
+// ConnectAloud connects to the cluster of KUBECONFIG and says on standard output
+// what is waited for, with the seconds since then.
+func ConnectAloud() (*Cluster, error) {
+	c, err := Connect()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	c.Progress = func(format string, args ...any) {
+		fmt.Fprintf(os.Stdout, "    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
+	return c, nil
 }
 
 func (s *Suite) failed(err error) int {

@@ -81,12 +81,8 @@ func TestMain(m *testing.M) {
 
 func prepare(ctx context.Context) error {
 	var err error
-	if cluster, err = harness.Connect(); err != nil {
+	if cluster, err = harness.ConnectAloud(); err != nil {
 		return err
-	}
-	start := time.Now()
-	cluster.Progress = func(format string, args ...any) {
-		fmt.Printf("    [%4.0f s] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
 	if helms, err = helmcli.Both(os.Getenv("KUBECONFIG")); err != nil {
 		return err

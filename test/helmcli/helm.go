@@ -7,16 +7,11 @@ package helmcli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // Helm is one release of Helm.
@@ -90,22 +85,4 @@ func (h Helm) run(ctx context.Context, args []string) (out, more string, err err
 		return stdout.String(), text, fmt.Errorf("%s %s: %w: %s", h, strings.Join(args, " "), err, text)
 	}
 	return stdout.String(), stderr.String(), nil
-}
-
-// Parse returns the objects of a YAML stream.
-func Parse(text string) ([]*unstructured.Unstructured, error) {
-	var out []*unstructured.Unstructured
-	for decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
-		u := &unstructured.Unstructured{}
-		err := decoder.Decode(&u.Object)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("parse manifests: %w", err)
-		}
-		if len(u.Object) > 0 {
-			out = append(out, u)
-		}
-	}
 }

@@ -6,9 +6,7 @@ package admission
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,11 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/memkeep/memkeep/api/v1alpha1"
 	"github.com/memkeep/memkeep/controllers/resources"
+	"github.com/memkeep/memkeep/test/manifests"
 )
 
 const (
@@ -203,28 +201,11 @@ func namespace(name, labels string) string {
 
 // parse reads YAML documents that the tests wrote themselves.
 func parse(docs string) []*unstructured.Unstructured {
-	objects, err := decode([]byte(docs))
+	objects, err := manifests.Parse(strings.NewReader(docs))
 	if err != nil {
 		panic(fmt.Sprintf("%v in %s", err, docs))
 	}
 	return objects
-}
-
-func decode(raw []byte) ([]*unstructured.Unstructured, error) {
-	var out []*unstructured.Unstructured
-	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096); ; {
-		u := &unstructured.Unstructured{}
-		err := d.Decode(&u.Object)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("parse: %w", err)
-		}
-		if len(u.Object) > 0 {
-			out = append(out, u)
-		}
-	}
 }
 
 // read reads a manifest of the repository.
@@ -233,7 +214,7 @@ func read(path string) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	return decode(raw)
+	return manifests.Parse(bytes.NewReader(raw))
 }
 
 // build runs kustomize in a directory of the repository.
@@ -246,7 +227,7 @@ func build(dir string) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kustomize build %s: %w: %s", dir, err, &stderr)
 	}
-	return decode(raw)
+	return manifests.Parse(bytes.NewReader(raw))
 }
 
 func apply(ctx context.Context, c client.Client, u *unstructured.Unstructured) error {
