@@ -233,10 +233,14 @@ func fewNamespaces(t *testing.T, h helmcli.Helm) {
 		t.Errorf("one member more was wanted: %v, then %v", before, now)
 	}
 	// What others may have put beside the fleet cannot be seen.
-	c := meta.FindStatusCondition(memcache(t).Status.Conditions, memkeepv1alpha1.ConditionAccessWidened)
-	if c != nil && c.Status != metav1.ConditionUnknown {
-		t.Errorf("AccessWidened is %s, and nothing around the fleet may be read", c.Status)
+	c, err := cluster.Condition(t.Context(), fleet, memkeepv1alpha1.ConditionAccessWidened,
+		metav1.ConditionUnknown, memkeepv1alpha1.ReasonNotJudged)
+	check(t, err)
+	if !strings.Contains(c.Message, "may not be listed and watched") {
+		t.Errorf("AccessWidened says %q, and not what may not be read", c.Message)
 	}
+	enforced := meta.FindStatusCondition(memcache(t).Status.Conditions, memkeepv1alpha1.ConditionAccessEnforced)
+	t.Logf("AccessWidened: %s; AccessEnforced: %s %s", c.Message, enforced.Status, enforced.Reason)
 	memkeep(t, h, "rollback")
 	if !may(t, "", "", "pods", "list") {
 		t.Error("after the rollback the operator has no ClusterRole")
