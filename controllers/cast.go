@@ -77,8 +77,8 @@ type caster struct {
 
 // Cast has the reconciler's proofs told of the probers in a namespace, and of
 // changes of the network plugin's agents. It is to be called after Prove.
-func (r *Reconciler) Cast(mgr ctrl.Manager, namespace string) error {
-	agents, err := newAgents(mgr)
+func (r *Reconciler) Cast(ctx context.Context, mgr ctrl.Manager, namespace string) error {
+	agents, err := newAgents(ctx, mgr)
 	if err != nil {
 		return err
 	}
@@ -109,14 +109,14 @@ func (r *Reconciler) Cast(mgr ctrl.Manager, namespace string) error {
 
 // proveBy has fleets proven by the probers of a namespace, over the control
 // ports; it does nothing for an empty name.
-func (r *Reconciler) proveBy(mgr ctrl.Manager, outsiders string) error {
+func (r *Reconciler) proveBy(ctx context.Context, mgr ctrl.Manager, outsiders string) error {
 	if outsiders == "" {
 		return nil
 	}
 	if err := mgr.Add(r.Prove(r.Control.Pool.Phone())); err != nil {
 		return fmt.Errorf("add the proofs of enforcement: %w", err)
 	}
-	return r.Cast(mgr, outsiders)
+	return r.Cast(ctx, mgr, outsiders)
 }
 
 // Reconcile looks at the probers, or at the network's agents.

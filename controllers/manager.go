@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -77,7 +78,7 @@ func Options(namespaces []string) ctrl.Options {
 
 // Setup adds all controllers and metrics to the manager. own are the operator's
 // own namespaces.
-func Setup(mgr ctrl.Manager, settings resources.Settings, own []string) error {
+func Setup(ctx context.Context, mgr ctrl.Manager, settings resources.Settings, own []string) error {
 	r := NewReconciler(mgr, settings, own)
 	if len(own) > 0 {
 		outsiders := ""
@@ -94,7 +95,7 @@ func Setup(mgr ctrl.Manager, settings resources.Settings, own []string) error {
 		if err := r.listenTo(mgr, r.Control.Pool); err != nil {
 			return err
 		}
-		if err := r.proveBy(mgr, outsiders); err != nil {
+		if err := r.proveBy(ctx, mgr, outsiders); err != nil {
 			return err
 		}
 	}

@@ -51,9 +51,8 @@ func mayWatchPods(ctx context.Context, c client.Writer) (bool, error) {
 // network plugin's agents are some. The manager runs it while it leads. It is
 // nil where the operator may not watch the cluster's pods: members are then
 // dialled anew at intervals alone, whatever happens to the agents.
-func newAgents(mgr ctrl.Manager) (cache.Cache, error) {
-	//nolint:forbidigo // Set-up has no context.
-	may, err := mayWatchPods(context.Background(), mgr.GetClient())
+func newAgents(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
+	may, err := mayWatchPods(ctx, mgr.GetClient())
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return fmt.Errorf("create manager: %w", err)
 	}
-	if err := controllers.Setup(mgr, o.settings(), o.ownNamespaces()); err != nil {
+	if err := controllers.Setup(ctx, mgr, o.settings(), o.ownNamespaces()); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

@@ -17,17 +17,17 @@ make_directory() {
   mkdir "$path"
 }
 
-# undo_all undoes what was noted, last first. What others use meanwhile stays.
+# undo_all undoes what was noted, last first. What others use meanwhile stays, and what is gone already is well.
 undo_all() {
   local what argument
   [[ -f $UNDO ]] || return 0
   while read -r what argument; do
     case $what in
-      directory) rmdir "$argument" 2>/dev/null ;;
+      directory) rmdir "$argument" 2>/dev/null || true ;;
       netns-folder)
-        [[ -n $(ip netns list) ]] || { umount "$argument" && rmdir "$argument"; } 2>/dev/null
+        [[ -n $(ip netns list) ]] || { umount "$argument" && rmdir "$argument"; } 2>/dev/null || true
         ;;
-      controller) echo "-$argument" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null ;;
+      controller) echo "-$argument" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true ;;
     esac
   done < <(tac "$UNDO")
   rm -f "$UNDO"

@@ -106,7 +106,7 @@ func (s *stage) operate(settings resources.Settings) {
 		}
 	}
 	if s.outsiders != "" {
-		if err := r.Cast(mgr, s.outsiders); err != nil {
+		if err := r.Cast(s.t.Context(), mgr, s.outsiders); err != nil {
 			s.t.Fatal(err)
 		}
 	}
