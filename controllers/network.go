@@ -52,7 +52,14 @@ func mayWatchPods(ctx context.Context, c client.Writer) (bool, error) {
 // nil where the operator may not watch the cluster's pods: members are then
 // dialled anew at intervals alone, whatever happens to the agents.
 func newAgents(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
-	may, err := mayWatchPods(ctx, mgr.GetClient())
+	// The manager's own client would want to read back what it writes, and nobody can read a review.
+	direct, err := client.New(mgr.GetConfig(), client.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	may, err := mayWatchPods(ctx, direct)
 	if err != nil {
 		return nil, err
 	}
